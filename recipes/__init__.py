@@ -1,0 +1,43 @@
+"""recipes: from a folder of pictures to a trained model, in three lines.
+
+from recipes import ImageClassifier
+model = ImageClassifier().fit("photos/")
+model.predict("cat.jpg")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recipes.codec import Prediction as Prediction
+    from recipes.errors import RecipesError as RecipesError
+    from recipes.loading import load as load
+    from recipes.presets import Preset as Preset
+    from recipes.task import Evaluation as Evaluation
+    from recipes.tasks.image_classifier import ImageClassifier as ImageClassifier
+
+__version__ = "0.1.0"
+
+# Public name → module: imported on first use, so that `import recipes` stays instant.
+_HOMES = {
+    "Evaluation": "recipes.task",
+    "ImageClassifier": "recipes.tasks.image_classifier",
+    "Prediction": "recipes.codec",
+    "Preset": "recipes.presets",
+    "RecipesError": "recipes.errors",
+    "load": "recipes.loading",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'recipes' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,340 @@
+"""The model folder: written whole or not at all, found on disk or on the Hub, read without running anything.
+
+    pets/
+      config.json         the network in timm's own layout; timm opens the folder with it
+      model.safetensors   the weights, in the network's own names
+      recipe.json         the task, the labels, the preparation, scores and history; written last
+      split.json          which file was in which split
+      recipe.yaml         the settings that repeat the run
+
+JSON and safetensors only. Nothing is unpickled, no name from a file is imported, and no path in a file is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes.display import listed, printable
+from recipes.errors import ModelError, OutputError
+
+if TYPE_CHECKING:
+    import torch
+
+#: The version of the folder's layout; a newer one is refused, older ones are read for ever.
+FORMAT = 1
+
+MANIFEST, WEIGHTS, CONFIG = "recipe.json", "model.safetensors", "config.json"
+
+#: Every name that recipes writes into a model folder; only these are ever replaced or removed.
+NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, "split.json", "recipe.yaml", "metrics.csv", "README.md", "curves.png"})
+
+_LARGEST_JSON = 256 * 2**20  # a split of ten million names; more is no model of ours
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def check_output(folder: str | os.PathLike[str], overwrite: bool) -> None:
+    """Check that a model can be written to a folder, before any work is spent: it is tried, and leaves no trace.
+
+    Args:
+        folder: where the model shall be; it may not exist yet.
+        overwrite: whether a model that recipes wrote there may be replaced.
+
+    Raises:
+        OutputError: the folder holds other files, a finished model, or cannot be written.
+    """
+    path = Path(folder)
+    if path.is_dir():
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in NAMES)
+        if foreign:
+            raise OutputError(
+                f"{printable(path)} holds files that recipes did not write ({listed(foreign)}); choose another folder"
+            )
+        if (path / MANIFEST).exists() and not overwrite:
+            raise OutputError(
+                f"{printable(path)} holds a finished model; choose another folder, or replace it with overwrite=True "
+                f"(--overwrite)"
+            )
+    elif os.path.lexists(path):
+        raise OutputError(f"{printable(path)} is a file; choose a folder's name for the model")
+    try:
+        shutil.rmtree(_scratch(path))
+        if path.is_dir():  # the folder itself may refuse what the one around it allows
+            os.rmdir(tempfile.mkdtemp(prefix=".recipes-", dir=path))
+    except OSError as error:
+        raise _not_writable(path, error) from error
+
+
+def write(folder: str | os.PathLike[str], files: Mapping[str, bytes], overwrite: bool = True) -> Path:
+    """Write a model folder whole or not at all.
+
+    Everything is written and flushed beside the folder and moved there in one step. A kill at any byte leaves what was
+    there before, or the new model.
+
+    Args:
+        folder: where the model shall be.
+        files: contents by bare file name.
+        overwrite: whether a model that recipes wrote there is replaced.
+
+    Raises:
+        OutputError: the folder holds other files or cannot be written.
+    """
+    path = Path(folder)
+    check_output(path, overwrite)
+    try:
+        scratch = _scratch(path)
+        try:
+            for name, content in files.items():
+                _write_file(scratch / name, content)
+            _sync(scratch)
+            _move(scratch, path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        _sync(path.absolute().parent)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    return path
+
+
+def _scratch(path: Path) -> Path:
+    """A new hidden folder beside `path`, on the same file system, so that a rename can move it there."""
+    parent = path.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}-", dir=parent))
+    mask = os.umask(0)
+    os.umask(mask)
+    scratch.chmod(0o777 & ~mask)  # as mkdir would have made it; mkdtemp lets nobody else read a shared model
+    return scratch
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move(scratch: Path, path: Path) -> None:
+    if not path.is_dir():
+        os.rename(scratch, path)
+        return
+    try:
+        os.rmdir(path)  # an empty folder makes room
+    except OSError:
+        aside = _scratch(path)
+        aside.rmdir()
+        os.rename(path, aside)  # the old model stays whole until the new one is in its place
+        try:
+            os.rename(scratch, path)
+        except OSError:
+            os.rename(aside, path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+        return
+    os.rename(scratch, path)
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "posix":  # Windows cannot open a folder, and needs no flush of it
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _not_writable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{printable(path)} cannot be written ({error.strerror or error}); choose another folder")
+
+
+def json_bytes(values: Any) -> bytes:
+    """Readable JSON in plain ASCII, so that a file name of any bytes survives."""
+    return (json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
+
+
+def yaml_bytes(values: Mapping[str, Any]) -> bytes:
+    """Settings as YAML, one on each line, as `recipes fit --config` reads them."""
+    import yaml
+
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=False)
+    return text.encode("ascii")
+
+
+def weights_bytes(state: Mapping[str, torch.Tensor]) -> bytes:
+    """A network's weights as safetensors, in plain memory layout on the CPU."""
+    import torch
+    from safetensors.torch import save
+
+    def plain(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format).clone()
+
+    return save({name: plain(tensor) for name, tensor in state.items()}, metadata={"format": "pt"})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def locate(name: str | os.PathLike[str]) -> Path:
+    """The folder of a model: a folder on disk, or `hf-hub:OWNER/NAME`, from the cache or the Hub.
+
+    Raises:
+        ModelError: there is no such folder or no model in it, or the Hub cannot be reached.
+    """
+    text = os.fspath(name)
+    if text.startswith("hf-hub:"):
+        return _from_hub(text.removeprefix("hf-hub:"))
+    path = Path(os.path.expanduser(text))
+    if not path.is_dir():
+        kind = "is a file; give the folder that holds it" if path.is_file() else "does not exist"
+        raise ModelError(f"expected a model folder, but {printable(path)} {kind}")
+    if not (path / MANIFEST).is_file():
+        raise ModelError(f"{printable(path)} holds no model: it has no {MANIFEST}, which a finished fit or save writes")
+    return path
+
+
+def _from_hub(name: str) -> Path:
+    repository, _, revision = name.partition("@")
+    try:
+        for file in (WEIGHTS, MANIFEST):
+            found = fetched(repository, file, revision or None)
+    except OSError as error:
+        raise ModelError(
+            f"hf-hub:{printable(name)} is neither in the cache nor to be had from the Hub ({printable(str(error), 120)})"
+        ) from error
+    return found.parent
+
+
+def fetched(repository: str, file: str, revision: str | None = None) -> Path:
+    """A file of a Hub repository: from the cache if it is there, at once and without network, else downloaded.
+
+    Raises:
+        OSError: it is not in the cache and cannot be had; the message says why.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+        _check_connection(huggingface_hub.constants.ENDPOINT)
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+    except HFValidationError as error:
+        raise OSError(f"{repository!r} does not have the form OWNER/NAME") from error
+    except OSError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise OSError(lines[0]) from error
+
+
+def cache_folder() -> str:
+    """Where downloads from the Hub are kept."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return HF_HUB_CACHE
+
+
+def _check_connection(address: str) -> None:
+    """Fail at once where there is no network: the Hub's own client would try for 47 seconds before it says so."""
+    if urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE"):
+        return  # a proxy answers for all hosts; the client itself refuses in offline mode
+    parts = urllib.parse.urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname, parts.port or 443), timeout=5).close()
+    except OSError as error:
+        raise OSError(f"no connection to {parts.hostname}") from error
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object from a model folder.
+
+    Raises:
+        ModelError: the file is missing, too large, or not an object.
+    """
+    path = folder / name
+    try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ModelError(f"{printable(path)} is larger than any model's settings; it is not opened")
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{printable(folder)} is damaged: {name} is missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{printable(path)} is damaged ({printable(str(error), 80)})") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{printable(path)} is damaged: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, after checking that this version can read it."""
+    manifest = read_json(folder, MANIFEST)
+    version = manifest.get("format")
+    if type(version) is not int or version < 1:
+        raise ModelError(
+            f"{printable(folder / MANIFEST)} is no manifest of recipes (format {printable(str(version))!r})"
+        )
+    if version > FORMAT:
+        raise ModelError(
+            f"{printable(folder)} was written by a newer recipes ({printable(str(manifest.get('recipes')), 20)}, format "
+            f"{version}; this one reads up to {FORMAT}); upgrade with: pip install -U torch-recipes"
+        )
+    return manifest
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a safetensors file, before any of them is read.
+
+    Raises:
+        ModelError: the file is missing or not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise ModelError(f"{printable(path)} is missing") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{printable(path)} is no safetensors file ({printable(str(error), 80)})") from error
+
+
+def read_weights(folder: Path, expected: str) -> dict[str, torch.Tensor]:
+    """The weights of a model folder, if they are the ones that its manifest was written for.
+
+    Args:
+        folder: the model folder.
+        expected: SHA-256 of the weights' file, in hexadecimal.
+
+    Raises:
+        ModelError: the file is missing, damaged, or another one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        content = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{printable(folder)} is damaged: {WEIGHTS} cannot be read ({error.strerror})") from error
+    if digest(content) != expected:
+        raise ModelError(f"{printable(folder)} is damaged: {WEIGHTS} is not the file that {MANIFEST} was written for")
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise ModelError(f"{printable(folder / WEIGHTS)} is damaged ({printable(str(error), 80)})") from error
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

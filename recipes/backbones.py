@@ -1,0 +1,469 @@
+"""Networks by name, from timm and torchvision: `resnet50`, `torchvision/resnet50`, `local-dir:FOLDER`, `hf-hub:O/NAME`."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from recipes import artifact
+from recipes.display import printable
+from recipes.errors import ModelError, OptionError, WeightsError, did_you_mean
+from recipes.presets import Preset
+
+_TORCHVISION = "torchvision/"
+
+# A saved network's name may only be a plain architecture: never a path or a Hub's name, which would load other files.
+_PLAIN = re.compile(r"(torchvision/)?[A-Za-z0-9_]+\Z")
+
+_WAYS_ON = (
+    "go on from scratch with pretrained=False (--pretrained false), or from a safetensors file with weights=FILE "
+    "(--weights FILE)"
+)
+
+# Arguments of timm.create_model that read files or reach the network have no place in a model's settings.
+_FORBIDDEN = re.compile(r"pretrained|checkpoint|cache|path|file|url|hub|num_classes|features_only")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How a network's pretrained weights want their pictures: side in pixels, and normalisation as shares of 255."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"]
+    crop_pct: float
+
+
+class Network(nn.Module):
+    """A network that takes pictures as uint8 or float values 0 to 255 and gives one score (logit) for each label.
+
+    Its first step is normalisation, on the whole batch and on its device, so that pictures travel as bytes. The rest,
+    `body`, is the library's own network, with the library's own names for its weights.
+
+    Args:
+        body: the network of timm or torchvision.
+        mean: mean of red, green and blue as shares of 255.
+        std: standard deviation, likewise.
+        config: library, architecture and arguments that build `body` again.
+    """
+
+    def __init__(
+        self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], config: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        # Channels last is 1.2 to 1.5 times as fast on a CPU, and what tensor cores want.
+        self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.config = dict(config)
+        shape = (1, 3, 1, 1)
+        self.register_buffer("mean", 255.0 * torch.tensor(mean).reshape(shape), persistent=False)
+        self.register_buffer("std", 255.0 * torch.tensor(std).reshape(shape), persistent=False)
+
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scores of shape (pictures, labels) for pixels of shape (pictures, 3, height, width)."""
+        values = pixels.to(self.mean.dtype, memory_format=torch.channels_last)
+        output = self.body((values - self.mean) / self.std)
+        # torchvision's Inception and GoogLeNet give their auxiliary outputs beside the scores while training.
+        return output if isinstance(output, Tensor) else output.logits  # type: ignore[no-any-return]
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The last layer, if it is a plain linear one."""
+        layer = self.body.get_classifier() if self.config["library"] == "timm" else _last_layer(self.body)[1]
+        return layer if isinstance(layer, nn.Linear) else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Building
+
+
+def build(
+    name: str, labels: int, *, pretrained: bool = True, weights: str | None = None, size: int | None = None
+) -> tuple[Network, Figures]:
+    """A network by name with a new last layer, and how it wants its pictures.
+
+    Args:
+        name: any name of timm; `torchvision/NAME`; timm's `local-dir:FOLDER` or `hf-hub:OWNER/NAME`.
+        labels: number of outputs.
+        pretrained: start from the library's pretrained weights.
+        weights: start from this safetensors file instead.
+        size: side of the pictures in pixels, for networks that must know it; None for their own.
+
+    Raises:
+        OptionError: no network has this name; the nearest names are in the message.
+        WeightsError: the weights could not be had or do not fit.
+    """
+    if weights is not None:
+        _check_weights_file(weights)
+    return (_torchvision if name.startswith(_TORCHVISION) else _timm)(name, labels, pretrained, weights, size)
+
+
+def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: int | None) -> tuple[Network, Figures]:
+    import timm
+
+    name = _local(name)
+    config = _timm_config(name)
+    arguments: dict[str, Any] = {}
+    if size is not None and config.fixed_input_size and size != config.input_size[-1]:
+        arguments["img_size"] = size
+    if weights is not None:
+        body = _timm_from_file(name, config, weights, arguments)
+        body.reset_classifier(labels)  # type: ignore[operator]
+    else:
+        overlay = _fetched_weights(name, config) if pretrained else {}
+        with _explained(name):
+            body = timm.create_model(
+                name, pretrained=pretrained, num_classes=labels, pretrained_cfg_overlay=overlay, **arguments
+            )
+    kept = {**arguments, **getattr(body, "_model_args", {})}
+    kept.pop("num_classes", None)
+    architecture = body.pretrained_cfg["architecture"]  # type: ignore[index]
+    figures = Figures(
+        size=size or config.input_size[-1],
+        mean=tuple(config.mean),  # type: ignore[arg-type]
+        std=tuple(config.std),  # type: ignore[arg-type]
+        interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
+        crop_pct=config.crop_pct,
+    )
+    settings = {"library": "timm", "architecture": architecture, "args": _plain(kept)}
+    return Network(body, figures.mean, figures.std, settings), figures
+
+
+def _local(name: str) -> str:
+    """A name that timm opens without the network: a known architecture, or a folder on disk that holds a network."""
+    source, _, rest = name.rpartition(":")
+    if source == "hf-hub":
+        repository, _, revision = rest.partition("@")
+        with _explained(name):
+            for file in (artifact.WEIGHTS, artifact.CONFIG):
+                found = artifact.fetched(repository, file, revision or None)
+        return f"local-dir:{found.parent}"
+    if source == "local-dir":
+        folder = Path(os.path.expanduser(rest))
+        _check_local_folder(folder)
+        return f"local-dir:{folder}"
+    if source:
+        raise OptionError(f"backbone {printable(name)!r} has an unknown source; take local-dir: or hf-hub:")
+    _check_timm_name(name)
+    return name
+
+
+def _fetched_weights(name: str, config: Any) -> dict[str, Any]:
+    """Where the pretrained weights lie on disk, as timm's settings, after a download if they have to be fetched."""
+    if ":" in name:
+        return {}
+    if not config.has_weights:
+        raise WeightsError(f"timm has no pretrained weights for {name}; {_WAYS_ON}")
+    if not config.hf_hub_id or config.custom_load or config.hf_hub_filename:
+        return {}  # a few networks come from elsewhere or in another format: timm knows how
+    repository, _, revision = config.hf_hub_id.partition("@")
+    with _explained(name):
+        return {"file": os.fspath(artifact.fetched(repository, artifact.WEIGHTS, revision or None))}
+
+
+def _check_timm_name(name: str) -> None:
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        known = [*timm.list_models(), *(_TORCHVISION + entry for entry in _torchvision_names())]
+        raise OptionError(
+            f"there is no backbone {printable(name)!r}{did_you_mean(architecture, known)} "
+            f"(recipes backbones '*' lists all)"
+        )
+    tags = [entry.partition(".")[2] for entry in timm.list_models(f"{architecture}.*", pretrained=True)]
+    if tag and tag not in tags:
+        near = did_you_mean(name, [f"{architecture}.{entry}" for entry in tags])
+        raise OptionError(f"{architecture} has no pretrained weights called {printable(tag)!r}{near}")
+
+
+def _check_local_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise WeightsError(f"local-dir:{printable(folder)}: the folder does not exist")
+    missing = [file for file in (artifact.CONFIG, artifact.WEIGHTS) if not (folder / file).is_file()]
+    if missing:
+        raise WeightsError(
+            f"local-dir:{printable(folder)}: the folder holds no {missing[0]}; timm needs both "
+            f"{artifact.CONFIG} and {artifact.WEIGHTS} (other formats of weights can run code)"
+        )
+    artifact.read_json(folder, artifact.CONFIG)
+
+
+def _timm_config(name: str) -> Any:
+    import timm
+
+    if ":" not in name:
+        return timm.models.get_pretrained_cfg(name)
+    values = artifact.read_json(Path(name.partition(":")[2]), artifact.CONFIG)
+    known = {item.name for item in dataclasses.fields(timm.models.PretrainedCfg)}
+    found = values.get("pretrained_cfg", values)
+    return timm.models.PretrainedCfg(**{key: value for key, value in found.items() if key in known})
+
+
+def _timm_from_file(name: str, config: Any, weights: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network with the file's own last layer, loaded strictly: with another one timm would let anything pass."""
+    import timm
+
+    shapes = artifact.read_shapes(Path(weights))
+    heads = [config.classifier] if isinstance(config.classifier, str) else list(config.classifier or [])
+    outputs = [shapes[f"{head}.weight"][0] for head in heads if f"{head}.weight" in shapes]
+    if not outputs:
+        raise WeightsError(
+            f"{printable(weights)} does not hold the weights of {name}: it has no {' or '.join(heads)} "
+            f"(found {len(shapes)} tensors, the first {printable(next(iter(shapes), 'none'))})"
+        )
+    overlay = {"file": os.fspath(weights), "num_classes": outputs[0], "custom_load": False}
+    try:
+        return timm.create_model(
+            name, pretrained=True, num_classes=outputs[0], pretrained_cfg_overlay=overlay, **arguments
+        )
+    except RuntimeError as error:
+        raise WeightsError(f"{printable(weights)} does not fit {name}: {_first_misfit(error)}") from error
+
+
+def _torchvision(
+    name: str, labels: int, pretrained: bool, weights: str | None, size: int | None
+) -> tuple[Network, Figures]:
+    from torchvision.models import get_model, get_model_weights
+
+    architecture = name.removeprefix(_TORCHVISION)
+    names = _torchvision_names()
+    if architecture not in names:
+        known = [_TORCHVISION + entry for entry in names]
+        raise OptionError(f"there is no backbone {printable(name)!r}{did_you_mean(name, known)}")
+    arguments = {"image_size": size} if size is not None and architecture.startswith("vit_") and size != 224 else {}
+    best = get_model_weights(architecture).DEFAULT  # type: ignore[attr-defined]
+    with _explained(name):
+        body = get_model(architecture, weights=best if pretrained and weights is None else None, **arguments)
+    if weights is not None:
+        _load_file(body, weights, name)
+    _new_last_layer(body, labels)
+    settings = {"library": "torchvision", "architecture": name, "args": arguments}
+    wanted = best.transforms()
+    figures = Figures(
+        size=size or wanted.crop_size[0],
+        mean=tuple(wanted.mean),
+        std=tuple(wanted.std),
+        interpolation="bicubic" if "bicubic" in str(wanted.interpolation).lower() else "bilinear",
+        crop_pct=wanted.crop_size[0] / wanted.resize_size[0],
+    )
+    return Network(body, figures.mean, figures.std, settings), figures
+
+
+def _load_file(body: nn.Module, weights: str, name: str) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        body.load_state_dict(load_file(weights))
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{printable(weights)} does not fit {name}: {_first_misfit(error)}") from error
+
+
+def _last_layer(body: nn.Module) -> tuple[str, nn.Module]:
+    """The last linear layer or convolution: what torchvision's classifiers end with (a convolution in SqueezeNet)."""
+    layers = [(name, layer) for name, layer in body.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    return layers[-1]
+
+
+def _new_last_layer(body: nn.Module, labels: int) -> None:
+    name, layer = _last_layer(body)
+    if isinstance(layer, nn.Linear):
+        body.set_submodule(name, nn.Linear(layer.in_features, labels))
+    elif isinstance(layer, nn.Conv2d):
+        body.set_submodule(name, nn.Conv2d(layer.in_channels, labels, kernel_size=1))
+
+
+def _check_weights_file(weights: str) -> None:
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsError(f"weights={printable(path)}: there is no such file")
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"weights={printable(path)}: expected a .safetensors file; other formats can run code when they are opened"
+        )
+    try:
+        artifact.read_shapes(path)
+    except ModelError as error:
+        raise WeightsError(str(error)) from error
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns what a library raises when weights cannot be had into one line with the two ways on."""
+    try:
+        yield
+    except OSError as error:  # also what huggingface_hub, requests and urllib raise
+        raise WeightsError(
+            f"the pretrained weights of {printable(name)} could not be had: looked in {_looked_in(name)} "
+            f"({printable(str(error), 120)}); {_WAYS_ON}"
+        ) from error
+
+
+def _looked_in(name: str) -> str:
+    if name.startswith(_TORCHVISION):
+        return f"{torch.hub.get_dir()}/checkpoints and at download.pytorch.org"
+    import timm
+
+    repository = name.removeprefix("hf-hub:")
+    if repository == name:
+        repository = getattr(timm.models.get_pretrained_cfg(name), "hf_hub_id", None) or name
+    return f"{artifact.cache_folder()} and on the Hugging Face Hub as {printable(repository)}"
+
+
+def _first_misfit(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable(lines[1] if len(lines) > 1 else lines[0], 160)
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as JSON would give them back."""
+    values: dict[str, Any] = json.loads(json.dumps(dict(arguments)))
+    return values
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Opening again
+
+
+def reopen(
+    settings: Any, labels: int, mean: tuple[float, ...], std: tuple[float, ...], folder: Path, digest: str
+) -> Network:
+    """The network of a model folder with its weights; nothing is downloaded.
+
+    Names and shapes are compared before memory is taken, so that a small file cannot claim a huge network.
+
+    Raises:
+        ModelError: the settings are unsafe or unknown, or the weights do not fit.
+    """
+    build_body = _checked(settings, labels, folder)
+    shapes = artifact.read_shapes(folder / artifact.WEIGHTS)
+    try:
+        with torch.device("meta"):
+            body = build_body()
+    except Exception:  # some networks compute with real values while they are built
+        body = build_body()
+    expected = {name: tuple(tensor.shape) for name, tensor in body.state_dict().items()}
+    if expected != shapes:
+        odd = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
+        raise ModelError(
+            f"{printable(folder)} is damaged: its weights are not those of {settings['architecture']} with "
+            f"{labels} labels ({len(odd)} differ, the first is {printable(odd[0])})"
+        )
+    persistent = set(expected)
+    if any(buffer.is_meta for name, buffer in body.named_buffers() if name not in persistent):
+        body = build_body()  # it computes values that are not among its weights
+    body.load_state_dict(artifact.read_weights(folder, digest), assign=True)
+    return Network(body, mean, std, settings)
+
+
+def _checked(settings: Any, labels: int, folder: Path) -> Callable[[], nn.Module]:
+    """A function that builds the network that a model folder names, once that name is known to be harmless."""
+    where = printable(folder / artifact.MANIFEST)
+    try:
+        library, architecture, arguments = settings["library"], settings["architecture"], dict(settings["args"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{where} is damaged: it does not say which network the weights are of") from error
+    if not isinstance(architecture, str) or not _PLAIN.match(architecture):
+        raise ModelError(f"{where} names an unsafe network {printable(str(architecture), 60)!r}; it is not opened")
+    if unsafe := [key for key in arguments if _FORBIDDEN.search(key)]:
+        raise ModelError(f"{where} has an unsafe argument {printable(unsafe[0], 60)!r}; it is not opened")
+    if library == "torchvision" and architecture.removeprefix(_TORCHVISION) in _torchvision_names():
+        from torchvision.models import get_model
+
+        def build_torchvision() -> nn.Module:
+            body = get_model(architecture.removeprefix(_TORCHVISION), weights=None, **arguments)
+            _new_last_layer(body, labels)
+            return body
+
+        return build_torchvision
+    import timm
+
+    if library == "timm" and timm.is_model(architecture):
+        return lambda: timm.create_model(architecture, pretrained=False, num_classes=labels, **arguments)
+    raise ModelError(f"{where} names a network that is not known here, {library}'s {architecture}; upgrade timm")
+
+
+def timm_config(network: Network, labels: tuple[str, ...], **figures: Any) -> dict[str, Any] | None:
+    """The `config.json` with which timm opens a model folder by itself, or None for a network that is not timm's.
+
+    Args:
+        network: the network.
+        labels: the labels' names, in order.
+        figures: timm's own names for the preparation: input_size, mean, std, interpolation, crop_pct, crop_mode.
+    """
+    if network.config["library"] != "timm":
+        return None
+    kept = ("classifier", "first_conv", "fixed_input_size", "license", "tag", "pool_size", "min_input_size")
+    source: dict[str, Any] = network.body.pretrained_cfg  # type: ignore[assignment]
+    pretrained = {key: source[key] for key in kept if source.get(key) is not None}
+    return {
+        "architecture": network.config["architecture"],
+        "num_classes": len(labels),
+        "num_features": network.body.num_features,
+        "label_names": list(labels),
+        "model_args": network.config["args"],
+        "pretrained_cfg": {**pretrained, "num_classes": len(labels), "custom_load": False, **figures},
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Listing
+
+
+def names(pattern: str = "*", pretrained: bool = True) -> list[str]:
+    """The names of all networks that match a pattern such as `resnet*`.
+
+    Args:
+        pattern: a pattern as in the shell; torchvision's names begin with `torchvision/`.
+        pretrained: only those with pretrained weights, one name for each set of weights.
+
+    Raises:
+        OptionError: nothing matches; the nearest names are in the message.
+    """
+    import timm
+
+    everything = [*timm.list_models(pretrained=pretrained), *(_TORCHVISION + name for name in _torchvision_names())]
+    found = fnmatch.filter(everything, pattern)
+    if not found:
+        raise OptionError(f"no backbone matches {printable(pattern)!r}{did_you_mean(pattern.strip('*'), everything)}")
+    return found
+
+
+def _torchvision_names() -> list[str]:
+    import torchvision.models
+
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
+    """The preset's optimizer over the network's weights, with a learning rate for each layer.
+
+    Raises:
+        OptionError: neither timm nor torch has an optimizer of this name.
+    """
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    if preset.optimizer.lower() not in (known := list_optimizers()):
+        raise OptionError(f"there is no optimizer {preset.optimizer!r}{did_you_mean(preset.optimizer, known)}")
+    chosen: torch.optim.Optimizer = create_optimizer_v2(
+        network.body,
+        preset.optimizer.lower(),
+        lr=preset.lr,
+        weight_decay=preset.weight_decay,
+        layer_decay=preset.layer_decay if preset.layer_decay < 1 else None,
+    )
+    return chosen

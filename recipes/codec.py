@@ -1,0 +1,208 @@
+"""The way into and out of a network, and gathering what to predict.
+
+A codec is a small frozen value of plain settings: it is saved with the model, sent to loader processes, and used
+wherever the model runs. It needs no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recipes import images
+from recipes.display import printable
+from recipes.errors import DataError, ModelError, did_you_mean
+from recipes.results import Prediction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recipes.images import Augment
+
+
+@dataclass(frozen=True)
+class Codec(ABC):
+    """What prepares an input for the network and names what comes out.
+
+    Args:
+        labels: the labels' names, in the order of the network's outputs.
+    """
+
+    labels: tuple[str, ...]
+
+    @abstractmethod
+    def encode(
+        self, source: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
+    ) -> NDArray[Any]:
+        """One input as the network takes it; with `augment`, a random view of it for training, drawn from `rng`."""
+
+    @abstractmethod
+    def decode(self, output: NDArray[np.float32], source: Any) -> Prediction:
+        """The prediction for one row of what the network gave."""
+
+    @abstractmethod
+    def gather(self, inputs: Any) -> list[Any]:
+        """One input or many, in any form this task takes, as a flat list in order."""
+
+
+def rebuilt(kind: type[T], values: Any) -> T:
+    """A frozen dataclass from its JSON values, tuples as tuples again, every field checked for its type.
+
+    Raises:
+        ModelError: a field is missing, unknown or of the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise ModelError(f"expected settings of {kind.__name__}, found {type(values).__name__}")
+    hints = typing.get_type_hints(kind)
+    names = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - names):
+        raise ModelError(
+            f"unknown setting {printable(unknown[0])!r} of {kind.__name__}{did_you_mean(unknown[0], names)}"
+        )
+    try:
+        return kind(**{name: _typed(hints[name], value) for name, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the settings of {kind.__name__} are damaged ({printable(str(error))})") from error
+
+
+T = TypeVar("T")
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return rebuilt(hint, value)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(inner) == len(value):
+            return tuple(_typed(kind, item) for kind, item in zip(inner, value, strict=True))
+    elif origin is typing.Literal:
+        if value in arguments:
+            return value
+    elif origin in (list, dict) and isinstance(value, origin):
+        if origin is list:
+            return [_typed(arguments[0], item) for item in value]
+        return {_typed(arguments[0], key): _typed(arguments[1], item) for key, item in value.items()}
+    elif origin in (typing.Union, types.UnionType):
+        for kind in arguments:
+            try:
+                return _typed(kind, value)
+            except ValueError:
+                continue
+    elif hint is type(None) or hint is None:
+        if value is None:
+            return None
+    elif isinstance(hint, type) and type(value) is not bool or hint is bool:
+        if isinstance(value, hint):
+            return value
+        if hint is float and isinstance(value, int):
+            return float(value)
+    raise ValueError(f"expected {hint}, found {value!r:.60}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gathering
+
+
+def gathered_pictures(inputs: Any) -> list[Any]:
+    """A path, a directory, a glob, a PIL image, an array, a tensor, or any list of these, as a flat list of pictures.
+
+    Raises:
+        DataError: a path does not exist, a glob matches nothing, or a directory holds no pictures.
+    """
+    if isinstance(inputs, (str, os.PathLike)):
+        return _pictures_at(os.fspath(inputs))
+    if isinstance(inputs, (list, tuple, set, frozenset)) or isinstance(inputs, (Iterator, range)):
+        return [picture for one in inputs for picture in gathered_pictures(one)]
+    shape = getattr(inputs, "shape", ())
+    if len(shape) == 4:  # a batch
+        return list(inputs)
+    return [inputs]
+
+
+def _pictures_at(path: str) -> list[str]:
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        pictures, others = images.pictures_in(path)
+        if not pictures:
+            found = images.left_out(others) if others else "nothing"
+            raise DataError(f"{printable(path)} holds no pictures (found {found})")
+        return pictures
+    if os.path.lexists(path):  # before globs, so that a file called a[1].jpg is itself
+        return [path]
+    if glob.has_magic(path):
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise DataError(f"nothing matches {printable(path)}")
+        return [picture for match in matches for picture in _pictures_at(match)]
+    raise DataError(f"{printable(path)} does not exist{_near_file(path)}")
+
+
+def _near_file(path: str) -> str:
+    """`; did you mean …?` from the names beside a wrong path."""
+    folder, name = os.path.split(path.rstrip("/"))
+    try:
+        beside = [entry for entry in os.listdir(folder or ".") if not images.ignored(entry)]
+    except OSError:
+        return ""
+    hint = did_you_mean(name, beside, most=1)
+    return hint.replace("did you mean ", f"did you mean {printable(os.path.join(folder, ''))}") if folder else hint
+
+
+def listed_paths(text: bytes) -> list[str]:
+    """The paths in a list that `find` printed: separated by NUL if there is one, else by newlines."""
+    separator = b"\0" if b"\0" in text else b"\n"
+    lines = (line.removesuffix(b"\r") if separator == b"\n" else line for line in text.split(separator))
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def encoded_batches(
+    codec: Codec, sources: Iterable[Any], batch_size: int, workers: int = -1, ahead: int = 0
+) -> Iterator[list[tuple[Any, Any]]]:
+    """Batches of each source with its encoding, or with the DataError that reading it gave, in order.
+
+    Threads read, because Pillow decodes without Python's lock and processes would first cost a second to start.
+
+    Args:
+        codec: what encodes.
+        sources: the inputs.
+        batch_size: inputs in a batch.
+        workers: threads; -1 is one for each core.
+        ahead: batches to read in advance; 0 where the network computes on the same cores, which would only disturb
+            one another. Memory does not grow with the number of sources.
+    """
+
+    def encoded(source: Any) -> Any:
+        try:
+            return codec.encode(source)
+        except DataError as error:
+            return error
+
+    remaining = iter(sources)
+    waiting: deque[list[tuple[Any, Future[Any]]]] = deque()
+    with ThreadPoolExecutor(cores() if workers < 0 else max(1, workers), thread_name_prefix="recipes-reader") as pool:
+        try:
+            while True:
+                while len(waiting) <= ahead and (batch := list(islice(remaining, batch_size))):
+                    waiting.append([(source, pool.submit(encoded, source)) for source in batch])
+                if not waiting:
+                    return
+                yield [(source, future.result()) for source, future in waiting.popleft()]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,68 @@
+"""What people see: names made safe to print, messages and tables on stderr, so that stdout carries data alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def printable(name: str | os.PathLike[str], most: int = 200) -> str:
+    """A name with nothing in it that could act on a terminal: control characters and odd bytes are written out.
+
+    A file called `"\\x1b[2Jcat.jpg"` would otherwise clear the screen, and a right-to-left mark reverse the line.
+    """
+    text = os.fspath(name)
+    safe = "".join(character if character.isprintable() else _escaped(character) for character in text)
+    return safe if len(safe) <= most else f"{safe[: most // 2]}…{safe[-most // 2 :]}"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as os.fsdecode keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """A few names and how many more: `a.jpg, b.jpg and 7 more`."""
+    all_names = [printable(name) for name in names]
+    if len(all_names) <= most:
+        return ", ".join(all_names)
+    return f"{', '.join(all_names[:most])} and {len(all_names) - most} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 picture`, `2 pictures`, `3 classes`, `4 copies`."""
+    if number == 1:
+        return f"1 {noun}"
+    plural = f"{noun}es" if noun.endswith(("s", "x", "ch")) else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural}"
+
+
+def console() -> Console:
+    """The console for messages: stderr as it is now, because tests and notebooks replace it."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line to the person at the screen, on stderr."""
+    console().print(Text(message))
+
+
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table for people: the first column to the left, figures to the right, names made safe."""
+    drawn = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, name in enumerate(header):
+        drawn.add_column(Text(name), justify="right" if number else "left", header_style="dim", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(_cell(cell)) for cell in row))
+    return drawn
+
+
+def _cell(cell: object) -> str:
+    return f"{cell:.3f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else printable(str(cell))

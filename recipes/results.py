@@ -1,0 +1,99 @@
+"""What fitting, predicting and evaluating give back: plain values that print, compare and save."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recipes.display import console, say, table
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one input.
+
+    Args:
+        file: the input's path, or None for a picture that came without one.
+        label: the label with the highest score; None where the input could not be read.
+        score: that label's score, 0 to 1.
+        scores: every label's score; they add up to 1, in the order of the model's labels.
+        error: why the input could not be read, or None.
+    """
+
+    file: str | None
+    label: str | None
+    score: float | None
+    scores: Mapping[str, float] = field(default_factory=dict, repr=False)
+    error: str | None = None
+
+    def top(self, most: int) -> list[tuple[str, float]]:
+        """The labels with the highest scores, best first."""
+        return sorted(self.scores.items(), key=lambda item: -item[1])[:most]
+
+    def row(self, top_k: int = 1) -> dict[str, Any]:
+        """The prediction as one flat row: file, label, score, with more labels label_2, score_2, …, and error."""
+        row: dict[str, Any] = {"file": self.file, "label": self.label, "score": self.score}
+        best = [*self.top(top_k), *[(None, None)] * top_k]
+        for place in range(2, top_k + 1):
+            row[f"label_{place}"], row[f"score_{place}"] = best[place - 1]
+        return row | {"error": self.error}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model does on labelled data.
+
+    Args:
+        examples: how many examples were scored.
+        scores: the figures over all of them, by name, 0 to 1.
+        labels: the labels' names, in the order of the rows below.
+        per_label: for each label its precision, recall and F1 (0 to 1) and its support (examples).
+        confusion: `confusion[i][j]` examples of label i were predicted as label j.
+        unreadable: files that could not be read, and so were not scored.
+    """
+
+    examples: int
+    scores: dict[str, float]
+    labels: tuple[str, ...]
+    per_label: dict[str, dict[str, float]]
+    confusion: list[list[int]]
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of examples whose label was predicted."""
+        return self.scores["accuracy"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, as the shell's JSON has it."""
+        return dataclasses.asdict(self)
+
+    def show(self, title: str) -> None:
+        """Print the scores as a table on stderr."""
+        rows = [
+            (name, row["precision"], row["recall"], row["f1"], int(row["support"]))
+            for name, row in self.per_label.items()
+        ]
+        console().print(table(title, ("label", "precision", "recall", "f1", "examples"), rows))
+        say("  ".join(f"{name} {value:.3f}" for name, value in self.scores.items()))
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Args:
+        epochs: one row for each epoch: epoch, train_loss, val_loss, the scores, images_per_second.
+        best_epoch: the epoch whose weights were kept; 0 is the state before the first.
+        precision: what the run computed in.
+        seconds: how long it took.
+        stopped: the signal that ended it early, such as SIGINT, or None.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int | None = None
+    precision: str = "32"
+    seconds: float = 0.0
+    stopped: str | None = None

@@ -1,0 +1,368 @@
+"""What every task shares: fit, predict, evaluate, save. A task is a dataclass of plain options; it loads no torch itself.
+
+Fitting a task reads the data, makes a codec and a network, and trains. From then on an input goes one way:
+`codec.encode → network → codec.decode`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import recipes
+from recipes import artifact, presets
+from recipes.codec import Codec, rebuilt
+from recipes.display import console, printable, say, table
+from recipes.errors import DataError, ModelError, NotFittedError
+from recipes.presets import Preset
+from recipes.results import Evaluation, History, Prediction
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+    from torchmetrics import MetricCollection
+
+    from recipes.backbones import Network
+    from recipes.data import DataModule, Examples, Splits
+    from recipes.training import TrainingModule
+
+Self = TypeVar("Self", bound="Task")
+
+
+@dataclass
+class Task(ABC):
+    """A kind of model to fit and to predict with.
+
+    Subclasses fill in `read`, `make`, `loss`, `metrics` and `evaluation`; everything else is finished here.
+    """
+
+    #: The task's name in the shell and in model folders.
+    command: ClassVar[str]
+    #: The class of the task's codec.
+    codec_class: ClassVar[type[Codec]]
+
+    def __post_init__(self) -> None:
+        self.codec: Codec | None = None
+        self.network: Network | None = None
+        self.history: History | None = None
+        self._splits: dict[str, list[str]] = {}
+        self._recipe: dict[str, Any] = {}
+        self._scores: dict[str, float] = {}
+
+    # -- what a task fills in -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, data: Any, val: Any, preset: Preset) -> Splits:
+        """Find the examples and split them."""
+
+    @abstractmethod
+    def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
+        """Find labelled examples to score the model on; their labels are matched by name."""
+
+    @abstractmethod
+    def make(self, labels: tuple[str, ...]) -> tuple[Codec, Network]:
+        """A codec and a new network for these labels."""
+
+    @abstractmethod
+    def reopen(self, codec: Codec, settings: Any, folder: Path, digest: str) -> Network:
+        """The network of a model folder, with its weights."""
+
+    @abstractmethod
+    def library_config(self, codec: Codec, network: Network) -> dict[str, Any] | None:
+        """The `config.json` with which the network's own library opens the folder, if it has such a file."""
+
+    @abstractmethod
+    def loss(self, scores: Tensor, targets: Tensor, preset: Preset) -> Tensor:
+        """How wrong the network's scores are for these targets: places of labels, or shares of each label."""
+
+    @abstractmethod
+    def metrics(self, labels: int) -> MetricCollection:
+        """The scores that validation shows; the first decides which epoch is kept."""
+
+    @abstractmethod
+    def evaluation(self, scores: Tensor, targets: Tensor) -> Evaluation:
+        """All scores of an evaluation, from what the network gave and the true places of the labels."""
+
+    # -- what users call ----------------------------------------------------------------------------------------------
+
+    def fit(
+        self: Self,
+        data: Any,
+        val: Any = None,
+        *,
+        preset: str | Preset = "default",
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        quiet: bool = False,
+        **settings: Any,
+    ) -> Self:
+        """Train on a folder of examples and keep the best epoch.
+
+        Args:
+            data: a folder with a folder of pictures for each label; or one that holds `train/` and `val/` (also
+                `valid/`, `validation/`) and perhaps `test/` folders of that form.
+            val: a folder of the same form for validation; without one a stratified part of `data` is set aside.
+            preset: a preset's name, or a `Preset` of your own.
+            out: a folder to save the model to; nothing is written without it.
+            overwrite: replace a finished model in `out`.
+            quiet: show nothing.
+            **settings: any setting of the preset (`epochs=5`), or any argument of `pytorch_lightning.Trainer`
+                (`callbacks=[...]`, `logger=...`).
+
+        Returns:
+            The task itself, fitted.
+
+        Raises:
+            RecipesError: the data, a setting or the output cannot be used; nothing has been written then.
+        """
+        chosen, trainer_arguments = presets.sorted_out(preset, settings)
+        if out is not None:
+            artifact.check_output(out, overwrite)
+        batches, module = self._lightning(data, val, chosen, trainer_arguments, quiet)
+
+        from recipes import training
+
+        with training.own_random_state(chosen.seed):
+            self.history = training.train(module, batches, trainer_arguments, quiet)
+        held_out = batches.splits.val
+        evaluation = self._scored(held_out) if len(held_out) else None
+        self._scores = evaluation.scores if evaluation else {}
+        where = self.save(out) if out is not None else None
+        if not quiet:
+            show_result(self, evaluation, where)
+        return self
+
+    def predict(
+        self, inputs: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto"
+    ) -> list[Prediction]:
+        """Predict one input or many.
+
+        Args:
+            inputs: a path, a directory, a glob, a PIL image, an array, a tensor, or any list of these.
+            batch_size: inputs in one step; it changes speed and memory, not results.
+            workers: threads that read ahead; -1 chooses by the machine.
+            device: auto (a GPU if there is one), or a name that torch knows.
+
+        Returns:
+            A prediction for each input, in order.
+
+        Raises:
+            NotFittedError: the task has neither been fitted nor loaded.
+            DataError: an input does not exist or cannot be read; `predict_each` gives a row with the reason instead.
+        """
+        found = list(self.predict_each(inputs, batch_size=batch_size, workers=workers, device=device))
+        if bad := [prediction for prediction in found if prediction.error]:
+            more = f" (and {len(bad) - 1} more of {len(found)} inputs)" if len(bad) > 1 else ""
+            raise DataError(
+                f"{printable(bad[0].file or 'an input')} {bad[0].error}{more}; predict_each(...) gives the others, and "
+                f"the reason for each that cannot be read"
+            )
+        return found
+
+    def predict_each(
+        self, inputs: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto"
+    ) -> Iterator[Prediction]:
+        """Like `predict`, one prediction after the other as they are ready; what cannot be read has an `error`.
+
+        Memory does not grow with the number of inputs.
+        """
+        codec, network = self._fitted()
+        sources = codec.gather(inputs)
+        return self._predicted(codec, network, sources, max(1, batch_size), workers, device)
+
+    def evaluate(self, data: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:
+        """Score the model on labelled data; labels are matched by name, not by position.
+
+        Args:
+            data: a folder with a folder of examples for each label; of a folder that holds splits, `test/` is taken,
+                or `val/` where there is no `test/`.
+            batch_size: examples in one step.
+            workers: threads that read ahead; -1 chooses by the machine.
+            device: auto (a GPU if there is one), or a name that torch knows.
+
+        Raises:
+            NotFittedError: the task has neither been fitted nor loaded.
+            DataError: the data cannot be used, or has a label that the model does not know.
+        """
+        codec, _ = self._fitted()
+        examples = self.read_labelled(data, codec.labels)
+        return self._scored(examples, batch_size=batch_size, workers=workers, device=device)
+
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = True) -> Path:
+        """Write the model as a folder of JSON and safetensors, whole or not at all.
+
+        Args:
+            folder: where; a model that recipes wrote there is replaced, a folder with other files never.
+            overwrite: False refuses to replace a model, too.
+
+        Raises:
+            NotFittedError: the task has neither been fitted nor loaded.
+            OutputError: the folder holds other files or cannot be written.
+        """
+        codec, network = self._fitted()
+        weights = artifact.weights_bytes(network.body.state_dict())
+        manifest = {
+            "format": artifact.FORMAT,
+            "recipes": recipes.__version__,
+            "task": self.command,
+            "options": dataclasses.asdict(self),
+            "codec": dataclasses.asdict(codec),
+            "network": network.config,
+            "weights_sha256": artifact.digest(weights),
+            "scores": self._scores,
+            "history": dataclasses.asdict(self.history) if self.history else None,
+        }
+        files = {artifact.WEIGHTS: weights}
+        if config := self.library_config(codec, network):
+            files[artifact.CONFIG] = artifact.json_bytes(config)
+        if self._splits:
+            files["split.json"] = artifact.json_bytes(self._splits)
+        if self._recipe:
+            files["recipe.yaml"] = artifact.yaml_bytes(self._recipe)
+        return artifact.write(folder, files | {artifact.MANIFEST: artifact.json_bytes(manifest)}, overwrite)
+
+    @classmethod
+    def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:
+        """Open a saved model; nothing is downloaded unless `hf-hub:OWNER/NAME` asks for it, and nothing is run.
+
+        Raises:
+            ModelError: it is missing, damaged, unsafe, from a newer version, or of another task.
+        """
+        where = artifact.locate(folder)
+        manifest = artifact.read_manifest(where)
+        if manifest.get("task") != cls.command:
+            raise ModelError(f"{printable(where)} is no {cls.command} but a {printable(str(manifest.get('task')), 40)}")
+        task = _with_options(cls, manifest.get("options"))
+        task.codec = rebuilt(cls.codec_class, manifest.get("codec"))
+        digest = str(manifest.get("weights_sha256"))
+        task.network = task.reopen(task.codec, manifest.get("network"), where, digest).eval()
+        task.history = rebuilt(History, manifest["history"]) if manifest.get("history") else None
+        task._scores = dict(manifest.get("scores") or {})
+        return task
+
+    def lightning(
+        self, data: Any, val: Any = None, *, preset: str | Preset = "default", **settings: Any
+    ) -> tuple[DataModule, TrainingModule]:
+        """The Lightning parts of this task, to train with a `pytorch_lightning.Trainer` of your own.
+
+        The module's network is the task's own: after `Trainer.fit(module, data)` the task predicts, evaluates and
+        saves with what was trained. Arguments are those of `fit`.
+        """
+        return self._lightning(data, val, presets.find(preset, settings), {}, quiet=True)
+
+    # -- how it is done -----------------------------------------------------------------------------------------------
+
+    def _lightning(
+        self, data: Any, val: Any, preset: Preset, trainer_arguments: dict[str, Any], quiet: bool
+    ) -> tuple[DataModule, TrainingModule]:
+        """Read, then make the codec, the network and the Lightning parts."""
+        splits = self.read(data, val, preset)
+        if not quiet:
+            show_splits(splits)
+
+        from recipes import training
+        from recipes.data import DataModule
+
+        training.check_trainer_arguments(trainer_arguments)
+        with training.own_random_state(preset.seed):
+            self.codec, self.network = self.make(splits.train.labels)
+        self._splits, self._scores, self.history = splits.record(), {}, None
+        self._recipe = {
+            "task": self.command,
+            "data": os.path.abspath(data) if isinstance(data, (str, os.PathLike)) else None,
+            "val": os.path.abspath(val) if isinstance(val, (str, os.PathLike)) else None,
+            **dataclasses.asdict(self),
+            **dataclasses.asdict(preset),
+        }
+        metrics = self.metrics(len(self.codec.labels))
+        module = training.TrainingModule(self.network, partial(self.loss, preset=preset), metrics, preset)
+        return DataModule(splits, self.codec, preset), module
+
+    def _fitted(self) -> tuple[Codec, Network]:
+        if self.codec is None or self.network is None:
+            name = type(self).__name__
+            raise NotFittedError(f"this {name} has not been fitted; call fit(...) first, or recipes.load(FOLDER)")
+        return self.codec, self.network
+
+    def _predicted(
+        self, codec: Codec, network: Network, sources: Iterable[Any], batch_size: int, workers: int, device: str
+    ) -> Iterator[Prediction]:
+        from recipes import inference
+
+        for source, output in inference.outputs(network, codec, sources, batch_size, workers, device):
+            if isinstance(output, DataError):
+                file = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+                yield Prediction(file, None, None, error=getattr(output, "reason", str(output)))
+            else:
+                yield codec.decode(output, source)
+
+    def _scored(self, examples: Examples, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:
+        import torch
+
+        from recipes import inference
+
+        codec, network = self._fitted()
+        rows: list[Any] = []
+        targets: list[int] = []
+        lost: list[str] = []
+        results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
+        for (source, output), target in zip(results, examples.targets, strict=True):
+            if isinstance(output, DataError):
+                lost.append(source)
+            else:
+                rows.append(torch.from_numpy(output))
+                targets.append(target)
+        if not rows:
+            raise DataError("none of the examples can be read")
+        evaluation = self.evaluation(torch.stack(rows), torch.tensor(targets))
+        return dataclasses.replace(evaluation, unreadable=lost)
+
+
+def _with_options(cls: type[Self], values: Any) -> Self:
+    """A task with the options of a saved one; options that this version no longer has are passed over."""
+    names = {item.name for item in dataclasses.fields(cls)}
+    try:
+        return cls(**{name: value for name, value in values.items() if name in names})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"the model's options are damaged ({printable(str(error), 80)})") from error
+
+
+def show_splits(splits: Splits) -> None:
+    """Print what was found before training: examples and labels in each split, and what was left out."""
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    present = {name: part for name, part in parts.items() if part is not None}
+    counts = [part.counts() for part in present.values()]
+    rows: list[tuple[object, ...]] = [
+        (label, *(count[place] for count in counts)) for place, label in enumerate(splits.train.labels)
+    ]
+    if len(rows) > _MOST_ROWS:
+        rows = [*rows[:_MOST_ROWS], (f"… {len(rows) - _MOST_ROWS} more", *("" for _ in present))]
+    rows.append(("all", *(len(part) for part in present.values())))
+    console().print(table(f"{len(splits.train.labels)} labels", ("label", *present), rows))
+    for note in splits.notes:
+        say(f"note: {note}")
+
+
+_MOST_ROWS = 30
+
+
+def show_result(task: Task, evaluation: Evaluation | None, where: Path | None) -> None:
+    """Print the scores after training, and the next command to type."""
+    history = task.history
+    if evaluation is not None:
+        evaluation.show("validation")
+    if history is not None:
+        ended = f", stopped by {history.stopped}" if history.stopped else ""
+        kept = f", kept epoch {history.best_epoch}" if history.best_epoch is not None else ""
+        say(f"trained {len(history.epochs)} epochs in {history.seconds:.0f} s ({history.precision}){kept}{ended}")
+    if where is not None:
+        say(f"saved to {printable(where)}; next: recipes predict {shlex.quote(printable(where))} PICTURE")
+    else:
+        say('next: .predict("PICTURE"), .save("FOLDER")')

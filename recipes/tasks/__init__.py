@@ -1,0 +1,1 @@
+"""One module for each task; a task is named in `recipes.catalog`."""

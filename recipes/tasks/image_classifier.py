@@ -1,0 +1,182 @@
+"""Learn which of several labels a picture shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from recipes.codec import Codec, gathered_pictures
+from recipes.images import Augment, Preparation
+from recipes.presets import Preset
+from recipes.results import Evaluation, Prediction
+from recipes.task import Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torchmetrics import MetricCollection
+
+    from recipes.backbones import Network
+    from recipes.data import Examples, Splits
+
+_TIMM_NAMES = {"squash": "squash", "crop": "center", "pad": "border"}
+
+
+@dataclass(frozen=True)
+class ImageClassifierCodec(Codec):
+    """A picture into pixels, and scores into a label's name.
+
+    Args:
+        labels: the labels' names, in the order of the network's outputs.
+        preparation: how a picture becomes the network's input.
+    """
+
+    preparation: Preparation
+
+    def encode(
+        self, source: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
+    ) -> NDArray[np.uint8]:
+        """Pixels of shape (size, size, 3) as uint8; with `augment`, a random view for training, drawn from `rng`."""
+        if augment is None or rng is None:
+            return self.preparation.pixels(source)
+        return self.preparation.augmented(source, augment, rng)
+
+    def decode(self, output: NDArray[np.float32], source: Any) -> Prediction:
+        """The label with the highest score (softmax of the network's output), and all scores."""
+        powers = np.exp(output.astype(np.float64) - float(output.max()))
+        scores = powers / powers.sum()
+        best = int(output.argmax())
+        file = source if isinstance(source, str) else None
+        return Prediction(
+            file, self.labels[best], float(scores[best]), dict(zip(self.labels, scores.tolist(), strict=True))
+        )
+
+    def gather(self, inputs: Any) -> list[Any]:
+        """Paths, directories, globs, PIL images, arrays, tensors, or lists of these, as a flat list."""
+        return gathered_pictures(inputs)
+
+
+@dataclass
+class ImageClassifier(Task):
+    """Learns which of several labels a picture shows, from a folder of pictures for each label.
+
+    Args:
+        backbone: the network: any name of timm, `torchvision/NAME`, `local-dir:FOLDER` or `hf-hub:OWNER/NAME`.
+        pretrained: start from the backbone's published weights.
+        weights: start from this safetensors file instead.
+        size: side of the square that the network sees, in pixels; the backbone's own if not given.
+        resize: `squash` shows the network the whole picture and changes its shape; `crop` keeps the shape and takes
+            the centre; `pad` keeps both and fills the rest.
+    """
+
+    backbone: str = "mobilenetv3_large_100"
+    pretrained: bool = True
+    weights: str | None = None
+    size: int | None = None
+    resize: Literal["squash", "crop", "pad"] = "squash"
+
+    command = "image-classifier"
+    codec_class = ImageClassifierCodec
+
+    def read(self, data: Any, val: Any, preset: Preset) -> Splits:
+        """Find the pictures and split them."""
+        from recipes.data import read_picture_folders
+
+        return read_picture_folders(data, val, preset.val_fraction, preset.seed)
+
+    def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
+        """Find labelled pictures to score the model on."""
+        from recipes.data import read_held_out
+
+        return read_held_out(data, labels)
+
+    def make(self, labels: tuple[str, ...]) -> tuple[Codec, Network]:
+        """The backbone with a last layer for these labels, and the preparation that its weights expect."""
+        from recipes import backbones
+
+        network, figures = backbones.build(
+            self.backbone, len(labels), pretrained=self.pretrained, weights=self.weights, size=self.size
+        )
+        preparation = Preparation(
+            size=figures.size,
+            resize=self.resize,
+            crop_pct=figures.crop_pct if self.resize == "crop" else 1.0,
+            interpolation=figures.interpolation,
+            mean=figures.mean,
+            std=figures.std,
+        )
+        return ImageClassifierCodec(labels, preparation), network
+
+    def reopen(self, codec: Codec, settings: Any, folder: Path, digest: str) -> Network:
+        """The backbone of a model folder, with its weights."""
+        from recipes import backbones
+
+        assert isinstance(codec, ImageClassifierCodec)
+        preparation = codec.preparation
+        return backbones.reopen(settings, len(codec.labels), preparation.mean, preparation.std, folder, digest)
+
+    def library_config(self, codec: Codec, network: Network) -> dict[str, Any] | None:
+        """What timm needs to open the folder by itself, with the same pixels and label names."""
+        from recipes import backbones
+
+        assert isinstance(codec, ImageClassifierCodec)
+        preparation = codec.preparation
+        return backbones.timm_config(
+            network,
+            codec.labels,
+            input_size=[3, preparation.size, preparation.size],
+            mean=preparation.mean,
+            std=preparation.std,
+            interpolation=preparation.interpolation,
+            crop_pct=preparation.crop_pct,
+            crop_mode=_TIMM_NAMES[preparation.resize],
+        )
+
+    def loss(self, scores: Tensor, targets: Tensor, preset: Preset) -> Tensor:
+        """Cross entropy with label smoothing."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(scores, targets, label_smoothing=preset.label_smoothing)
+
+    def metrics(self, labels: int) -> MetricCollection:
+        """Accuracy, and the mean of the labels' F1 scores."""
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+        return MetricCollection(
+            {"accuracy": MulticlassAccuracy(labels, average="micro"), "macro_f1": MulticlassF1Score(labels)},
+            compute_groups=False,
+        )
+
+    def evaluation(self, scores: Tensor, targets: Tensor) -> Evaluation:
+        """Accuracy, macro F1, top-5 where there are more than 5 labels, and each label's precision, recall and F1."""
+        from torchmetrics.functional import classification as measure
+
+        assert self.codec is not None
+        labels = self.codec.labels
+        number = len(labels)
+        overall = {
+            "accuracy": measure.multiclass_accuracy(scores, targets, number, average="micro"),
+            "macro_f1": measure.multiclass_f1_score(scores, targets, number, average="macro"),
+        }
+        if number > 5:
+            overall["top_5"] = measure.multiclass_accuracy(scores, targets, number, average="micro", top_k=5)
+        columns = {
+            "precision": measure.multiclass_precision(scores, targets, number, average="none"),
+            "recall": measure.multiclass_recall(scores, targets, number, average="none"),
+            "f1": measure.multiclass_f1_score(scores, targets, number, average="none"),
+            "support": targets.bincount(minlength=number),
+        }
+        return Evaluation(
+            examples=len(targets),
+            scores={name: float(value) for name, value in overall.items()},
+            labels=labels,
+            per_label={
+                label: {name: float(column[place]) for name, column in columns.items()}
+                for place, label in enumerate(labels)
+            },
+            confusion=measure.multiclass_confusion_matrix(scores, targets, number).tolist(),
+        )
