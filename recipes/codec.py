@@ -103,7 +103,7 @@ def _typed(hint: Any, value: Any) -> Any:
     elif hint is type(None) or hint is None:
         if value is None:
             return None
-    elif isinstance(hint, type) and type(value) is not bool or hint is bool:
+    elif (isinstance(hint, type) and type(value) is not bool) or hint is bool:
         if isinstance(value, hint):
             return value
         if hint is float and isinstance(value, int):
@@ -158,13 +158,6 @@ def _near_file(path: str) -> str:
         return ""
     hint = did_you_mean(name, beside, most=1)
     return hint.replace("did you mean ", f"did you mean {printable(os.path.join(folder, ''))}") if folder else hint
-
-
-def listed_paths(text: bytes) -> list[str]:
-    """The paths in a list that `find` printed: separated by NUL if there is one, else by newlines."""
-    separator = b"\0" if b"\0" in text else b"\n"
-    lines = (line.removesuffix(b"\r") if separator == b"\n" else line for line in text.split(separator))
-    return [os.fsdecode(line) for line in lines if line]
 
 
 def encoded_batches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 from rich.console import Console
 from rich.table import Table
@@ -44,9 +45,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {plural}"
 
 
-def console() -> Console:
+def console(file: IO[str] | None = None) -> Console:
     """The console for messages: stderr as it is now, because tests and notebooks replace it."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:

@@ -33,7 +33,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 
 #: Suffixes that picture files have; a file with another suffix is looked at by its first bytes.
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .gif .tif .tiff .avif .ppm .pgm .pbm .pnm".split()
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"]
 )
 
 # Files and folders that systems and programs leave behind; nobody wants to hear of them.
@@ -270,9 +270,9 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     if mode == "F":
         values = np.nan_to_num(np.asarray(picture).astype(np.float64))
         low, high = float(values.min()), float(values.max())
-        if 0 <= low and high <= 1:
+        if low >= 0 and high <= 1:
             return _grey(values * 255.0)
-        return _grey(values if 0 <= low and high <= 255 else (values - low) / max(high - low, 1e-12) * 255.0)
+        return _grey(values if low >= 0 and high <= 255 else (values - low) / max(high - low, 1e-12) * 255.0)
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
@@ -318,9 +318,9 @@ def _as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype == np.uint16:
         return (values / 257.0).round().astype(np.uint8)
     low, high = float(values.min()), float(values.max())
-    if values.dtype.kind == "f" and 0.0 <= low and high <= 1.0:
+    if values.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
         return (values.astype(np.float64) * 255.0).round().astype(np.uint8)
-    if values.dtype.kind in "ui" and 0 <= low and high <= 255:
+    if values.dtype.kind in "ui" and low >= 0 and high <= 255:
         return values.astype(np.uint8)
     raise DataError(
         f"expected pixel values 0 to 255 as integers or 0 to 1 as floats, found {values.dtype} from {low:g} to "

@@ -95,7 +95,7 @@ def find(preset: str | Preset, settings: Mapping[str, Any]) -> Preset:
         if name not in kinds:
             raise OptionError(f"there is no setting {name!r}{did_you_mean(name, kinds)}")
         if not _fits(value, kinds[name]):
-            raise OptionError(f"{name} takes {_words(kinds[name])}, found {value!r}")
+            raise OptionError(f"{name} takes {in_words(kinds[name])}, found {value!r}")
     return dataclasses.replace(preset, **settings)
 
 
@@ -120,10 +120,14 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _words(kind: Any) -> str:
+def in_words(kind: Any) -> str:
+    """A type as a person would say it: `a whole number`, `one of a, b`."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(typing.get_args(kind))
-    return {int: "a whole number", float: "a number", bool: "True or False", str: "a name"}[kind]
+    for part in typing.get_args(kind):  # an optional one
+        if part is not type(None):
+            return in_words(part)
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a text")
 
 
 def _problems(preset: Preset) -> list[tuple[str, str]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
-from recipes.display import console, say, table
+from recipes.display import console, table
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,15 @@ class Evaluation:
         """Everything as plain values, as the shell's JSON has it."""
         return dataclasses.asdict(self)
 
-    def show(self, title: str) -> None:
-        """Print the scores as a table on stderr."""
+    def show(self, title: str, file: IO[str] | None = None) -> None:
+        """Print the scores as a table, on stderr unless another file is given."""
         rows = [
             (name, row["precision"], row["recall"], row["f1"], int(row["support"]))
             for name, row in self.per_label.items()
         ]
-        console().print(table(title, ("label", "precision", "recall", "f1", "examples"), rows))
-        say("  ".join(f"{name} {value:.3f}" for name, value in self.scores.items()))
+        screen = console(file)
+        screen.print(table(title, ("label", "precision", "recall", "f1", "examples"), rows))
+        screen.print("  ".join(f"{name} {value:.3f}" for name, value in self.scores.items()))
 
 
 @dataclass

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from recipes.backbones import Network
-    from recipes.data import DataModule, Examples, Splits
+    from recipes.data import DataModule
+    from recipes.examples import Examples, Splits
     from recipes.training import TrainingModule
 
 Self = TypeVar("Self", bound="Task")
@@ -171,10 +172,10 @@ class Task(ABC):
     ) -> Iterator[Prediction]:
         """Like `predict`, one prediction after the other as they are ready; what cannot be read has an `error`.
 
-        Memory does not grow with the number of inputs.
+        An iterator is consumed as it goes, each item one input. Memory does not grow with the number of inputs.
         """
         codec, network = self._fitted()
-        sources = codec.gather(inputs)
+        sources = inputs if isinstance(inputs, Iterator) else codec.gather(inputs)
         return self._predicted(codec, network, sources, max(1, batch_size), workers, device)
 
     def evaluate(self, data: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recipes.codec import Codec, gathered_pictures
+from recipes.examples import read_held_out, read_picture_folders
 from recipes.images import Augment, Preparation
 from recipes.presets import Preset
 from recipes.results import Evaluation, Prediction
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from recipes.backbones import Network
-    from recipes.data import Examples, Splits
+    from recipes.examples import Examples, Splits
 
 _TIMM_NAMES = {"squash": "squash", "crop": "center", "pad": "border"}
 
@@ -83,14 +84,10 @@ class ImageClassifier(Task):
 
     def read(self, data: Any, val: Any, preset: Preset) -> Splits:
         """Find the pictures and split them."""
-        from recipes.data import read_picture_folders
-
         return read_picture_folders(data, val, preset.val_fraction, preset.seed)
 
     def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
         """Find labelled pictures to score the model on."""
-        from recipes.data import read_held_out
-
         return read_held_out(data, labels)
 
     def make(self, labels: tuple[str, ...]) -> tuple[Codec, Network]:

@@ -1,0 +1,491 @@
+"""The `recipes` command: its flags, help and YAML are made from the same dataclasses and docstrings as the Python API."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import inspect
+import io
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import recipes
+from recipes.catalog import TASKS, task_class
+from recipes.display import listed, printable, say
+from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean
+from recipes.presets import PRESETS, Preset, in_words
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from recipes.results import Prediction
+
+_OVERVIEW = """\
+usage: recipes COMMAND ...
+
+From a folder of pictures to a trained model.
+
+  recipes fit TASK DATA --out MODEL     train on a folder and save the model
+  recipes predict MODEL INPUT ...       predict files, folders, globs, or a list of paths on stdin (-)
+  recipes evaluate MODEL DATA           score a model on a labelled folder
+  recipes tasks                         what can be learnt
+  recipes backbones 'resnet*'           the networks to start from
+  recipes demo                          draw pictures, fit, evaluate and predict, without network
+
+recipes COMMAND --help tells more. Exit codes: 0 done, 1 some inputs or the run failed, 2 a mistake in the call,
+130 stopped with Ctrl-C. --debug shows where an error came from.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the `recipes` command.
+
+    Args:
+        arguments: what follows `recipes` in the shell; by default what this process was called with.
+
+    Returns:
+        The exit code: 0 done, 1 some inputs or the run failed, 2 the user's mistake, 128 + n stopped by signal n.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        return _run([word for word in words if word != "--debug"])
+    except RecipesError as error:
+        if debug:
+            raise
+        say(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("stopped")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the program that reads from us has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except Exception as error:
+        if debug:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        say(f"error: {printable(reason, 400)} (this should not happen; --debug shows where it came from)")
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "fit": _fit,
+        "predict": _predict,
+        "evaluate": _evaluate,
+        "tasks": _tasks,
+        "backbones": _backbones,
+        "demo": _demo,
+    }
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_OVERVIEW, end="")  # noqa: T201
+        return 0 if words else 2
+    if words[0] in ("-V", "--version", "version"):
+        print(f"recipes {recipes.__version__}")  # noqa: T201
+        return 0
+    if words[0] not in commands:
+        raise OptionError(
+            f"there is no command {printable(words[0])!r}{did_you_mean(words[0], commands)} "
+            f"(commands: {', '.join(commands)})"
+        )
+    return commands[words[0]](words[1:])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The commands
+
+
+def _fit(words: list[str]) -> int:
+    words, config = _with_config(words)
+    named = words[0] if words and not words[0].startswith("-") and words[0] != config.get("data") else None
+    if named in TASKS or (named is not None and "task" not in config):
+        words = words[1:]
+    else:
+        named = config.get("task")
+    if named is None:
+        if not words or {"-h", "--help"} & set(words):
+            _print_tasks(
+                "usage: recipes fit TASK DATA [--out MODEL] [options]\n\nTasks (recipes fit TASK --help tells more):"
+            )
+            return 0 if words else 2
+        raise OptionError(f"expected a task: recipes fit TASK DATA (tasks: {', '.join(TASKS)})")
+    cls = task_class(named)
+    parser = _parser(f"fit {named}", f"{cls.__doc__}".partition("\n")[0])
+    documented = _documented(cls.fit)
+    parser.add_argument("data", type=str, help=documented["data"])
+    parser.add_argument("--val", type=str | None, default=None, help=documented["val"])
+    parser.add_argument("--out", type=str | None, default=None, help="the model's folder (default: DATA-model)")
+    parser.add_argument(
+        "--preset", type=str, default="default", help=f"the settings to start from: {', '.join(PRESETS)}"
+    )
+    parser.add_argument("--overwrite", action="store_true", help=documented["overwrite"])
+    parser.add_argument("--quiet", action="store_true", help=documented["quiet"])
+    parser.add_argument(
+        "--config", type=str | None, default=None, help="a YAML file of options, such as MODEL/recipe.yaml"
+    )
+    _add_options(parser, cls, "model")
+    _add_options(parser, Preset, "training")
+    given = _options_apart(_parsed(parser, [*_as_words(config, parser), *words]), cls)
+    task = cls(**given.pop("options"))
+    given["out"] = given.get("out") or _free_name(given["data"])
+    task.fit(**given)
+    stopped = task.history.stopped if task.history else None
+    return 128 + signal.Signals[stopped] if stopped else 0
+
+
+def _options_apart(values: dict[str, Any], cls: type) -> dict[str, Any]:
+    """The arguments of `fit`, with the task's own options apart under `options`."""
+    names = {item.name for item in dataclasses.fields(cls)}
+    options = {name: value for name, value in values.items() if name in names}
+    return {"options": options, **{name: value for name, value in values.items() if name not in names}}
+
+
+def _predict(words: list[str]) -> int:
+    parser = _parser("predict", "Predict files, folders and globs, or a list of paths on stdin.")
+    parser.add_argument("model", type=str, help="a model folder, or hf-hub:OWNER/NAME")
+    parser.add_argument("inputs", type=str, nargs="+", help="files, folders, globs, or - for a list of paths on stdin")
+    parser.add_argument("--format", type=Literal["table", "csv", "jsonl"], default="table", help="form of the rows")
+    parser.add_argument("--top_k", type=int, default=1, help="labels in each row, best first")
+    parser.add_argument("--output", type=str | None, default=None, help="a file for the rows, instead of stdout")
+    _add_running(parser)
+    asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
+    if asked["top_k"] < 1:
+        raise OptionError(f"--top-k is at least 1, found {asked['top_k']}")
+    task = recipes.load(asked["model"])
+    running = {name: asked[name] for name in ("batch_size", "workers", "device")}
+    predictions = task.predict_each(_paths(asked["inputs"]), **running)
+    with _destination(asked["output"]) as destination:
+        total, failed = _write_rows(predictions, asked["format"], asked["top_k"], destination)
+    if failed:
+        say(f"{failed} of {total} inputs could not be read")
+    if not total:
+        say("no inputs")
+    return 1 if failed else 0
+
+
+def _evaluate(words: list[str]) -> int:
+    parser = _parser("evaluate", "Score a model on a labelled folder.")
+    parser.add_argument("model", type=str, help="a model folder, or hf-hub:OWNER/NAME")
+    parser.add_argument("data", type=str, help="a folder with a folder of examples for each label")
+    parser.add_argument("--format", type=Literal["table", "json"], default="table", help="form of the scores")
+    _add_running(parser)
+    asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
+    running = {name: asked[name] for name in ("batch_size", "workers", "device")}
+    evaluation = recipes.load(asked["model"]).evaluate(asked["data"], **running)
+    if asked["format"] == "json":
+        print(json.dumps(evaluation.to_dict(), indent=2))  # noqa: T201
+    else:
+        evaluation.show(f"{evaluation.examples:,} examples", sys.stdout)
+    if evaluation.unreadable:
+        say(f"{len(evaluation.unreadable)} files could not be read: {listed(evaluation.unreadable)}")
+    return 1 if evaluation.unreadable else 0
+
+
+def _tasks(words: list[str]) -> int:
+    _parsed(_parser("tasks", "What can be learnt."), words)
+    _print_tasks()
+    return 0
+
+
+def _backbones(words: list[str]) -> int:
+    parser = _parser("backbones", "The networks to start from, one name on a line.")
+    parser.add_argument("pattern", type=str, nargs="?", default="*", help="a pattern such as 'resnet*'")
+    pattern = _parsed(parser, words).get("pattern", "*")
+
+    from recipes import backbones
+
+    print("\n".join(backbones.names(pattern)))  # noqa: T201
+    return 0
+
+
+def _demo(words: list[str]) -> int:
+    parser = _parser("demo", "Draw pictures, fit, evaluate and predict, without network.")
+    parser.add_argument("task", type=str, nargs="?", default="image-classifier", help=f"one of {', '.join(TASKS)}")
+    parser.add_argument("--out", type=str, default="recipes-demo", help="the folder for pictures and model")
+    asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
+
+    from recipes import demo
+
+    demo.run(asked["task"], asked["out"])
+    return 0
+
+
+def _print_tasks(title: str | None = None) -> None:
+    if title:
+        print(title)  # noqa: T201
+    for name, (_, _, words) in TASKS.items():
+        print(f"  {name:<20} {words}" if title else f"{name:<20} {words}")  # noqa: T201
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words into options
+
+
+def _parser(command: str, description: str) -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
+    class Parser(ArgumentParser):  # type: ignore[misc]
+        def format_help(self) -> str:
+            """Flags with dashes, as people type them; underscores work, too."""
+            return re.sub(r"--\w+", lambda flag: flag.group().replace("_", "-"), super().format_help())
+
+    return Parser(prog=f"recipes {command}", description=description, exit_on_error=False)
+
+
+def _add_options(parser: ArgumentParser, cls: type, title: str) -> None:
+    """A flag for each field of a dataclass, with its type, default and docstring."""
+    group, documented, kinds = parser.add_argument_group(title), _documented(cls), typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        group.add_argument(f"--{item.name}", type=kinds[item.name], default=item.default, help=documented[item.name])
+
+
+def _add_running(parser: ArgumentParser) -> None:
+    from recipes.task import Task
+
+    documented = _documented(Task.predict)
+    parser.add_argument("--batch_size", type=int, default=32, help=documented["batch_size"])
+    parser.add_argument("--workers", type=int, default=-1, help=documented["workers"])
+    parser.add_argument("--device", type=str, default="auto", help=documented["device"])
+
+
+def _documented(thing: Any) -> dict[str, str]:
+    """The descriptions of the arguments in a docstring."""
+    from docstring_parser import DocstringStyle, parse
+
+    entries = parse(inspect.getdoc(thing) or "", DocstringStyle.GOOGLE).params
+    return {entry.arg_name: " ".join((entry.description or "").split()).rstrip(".") for entry in entries}
+
+
+def _parsed(parser: ArgumentParser, words: list[str]) -> dict[str, Any]:
+    """The options that were given, by name; a mistake is one line, with the nearest right flag."""
+    import argparse
+
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    words = [_flag(word) for word in words]
+    for word in words:
+        name = word.partition("=")[0]
+        if name == "--":
+            break
+        if name.startswith("--") and name not in flags:
+            near = did_you_mean(name, flags).replace("_", "-")
+            raise OptionError(f"{parser.prog} has no option {name.replace('_', '-')}{near}")
+    try:
+        given: Namespace = parser.parse_args(words, defaults=False)
+    except argparse.ArgumentError as error:
+        raise OptionError(_one_line(str(error), parser)) from error
+    return {name: value for name, value in given.as_dict().items() if name != "config"}
+
+
+def _flag(word: str) -> str:
+    """`--batch-size` as the parser knows it, `--batch_size`; both may be typed."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + equals + value
+
+
+def _one_line(message: str, parser: ArgumentParser) -> str:
+    if wrong := re.match(r'Parser key "(\w+)":.*Got value: (.*)', message, re.DOTALL):
+        name, value = wrong.groups()
+        kinds = {action.dest: getattr(action, "_typehint", getattr(action, "type", None)) for action in parser._actions}
+        return f"--{name.replace('_', '-')} takes {in_words(kinds.get(name))}, found {printable(value.strip(), 60)!r}"
+    if missing := re.match(r"the following arguments are required: (.*)", message):
+        return f"expected {missing.group(1)}; see {parser.prog} --help"
+    return f"{printable(' '.join(message.split()), 200)}; see {parser.prog} --help"
+
+
+def _with_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The words without `--config FILE`, and what the file holds."""
+    kept: list[str] = []
+    values: dict[str, Any] = {}
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--config" or word.startswith("--config="):
+            path = word.partition("=")[2] if "=" in word else next(remaining, "")
+            values.update(_read_config(path))
+        else:
+            kept.append(word)
+    return kept, values
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise OptionError(f"--config {printable(path)!r} cannot be read ({printable(reason, 120)})") from error
+    if not isinstance(values, dict):
+        raise OptionError(f"--config {printable(path)} holds no options; it has lines such as `epochs: 5`")
+    return values
+
+
+def _as_words(config: dict[str, Any], parser: ArgumentParser) -> list[str]:
+    """A file's options as the words one would have typed, so that both are checked alike and later words win."""
+    words: list[str] = []
+    known = {action.dest for action in parser._actions}
+    for name, value in config.items():
+        if name == "task" or value is None:
+            continue
+        if name not in known:
+            raise OptionError(
+                f"--config has an unknown option {printable(str(name))!r}{did_you_mean(str(name), known)}"
+            )
+        if name in ("overwrite", "quiet"):
+            words += [f"--{name}"] if value is True else []
+        elif name == "data":
+            words = [str(value), *words]
+        else:
+            words.append(f"--{name}={str(value).lower() if isinstance(value, bool) else value}")
+    return words
+
+
+def _free_name(data: str) -> str:
+    """`photos-model` for `photos/`, or `photos-model-2` if that is there."""
+    name = f"{Path(data).absolute().name or 'data'}-model"
+    number = 2
+    free = name
+    while os.path.lexists(free):
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Inputs and rows
+
+
+def _paths(words: list[str]) -> Iterator[str]:
+    """The inputs asked for, one path after the other; `-` stands for a list of paths on stdin, taken as it arrives.
+
+    What does not exist stays in its place and becomes an error row, unless there is nothing else.
+    """
+    from recipes.codec import gathered_pictures
+
+    found: list[list[str]] = []
+    problems: list[DataError] = []
+    for word in words:
+        try:
+            found.append([] if word == "-" else gathered_pictures(word))
+        except DataError as error:
+            problems.append(error)
+            found.append([word])
+    if len(problems) == len(words):
+        raise problems[0]
+    for problem in problems:
+        say(f"warning: {problem}")
+    return (path for word, paths in zip(words, found, strict=True) for path in (_on_stdin() if word == "-" else paths))
+
+
+def _on_stdin() -> Iterator[str]:
+    """The paths in a list on stdin, separated by newlines, or by NUL where the first block has one."""
+    from recipes.images import pictures_in
+
+    rest, separator = b"", b""
+    while block := sys.stdin.buffer.read1(2**16):
+        separator = separator or (b"\0" if b"\0" in block else b"\n")
+        *whole, rest = (rest + block).split(separator)
+        for line in whole:
+            yield from _at(line, pictures_in)
+    yield from _at(rest, pictures_in)
+
+
+def _at(line: bytes, pictures_in: Callable[[str], tuple[list[str], list[str]]]) -> list[str]:
+    path = os.fsdecode(line.removesuffix(b"\r"))
+    return pictures_in(path)[0] if os.path.isdir(path) else [path] if path else []
+
+
+@contextlib.contextmanager
+def _destination(path: str | None) -> Iterator[IO[str]]:
+    """Stdout, or a file that is there when all rows are in it."""
+    if path is None:
+        # Names of files are bytes: those that are not UTF-8 leave as they came.
+        stream = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "surrogateescape", newline="", write_through=True)
+        try:
+            yield stream
+            stream.flush()
+        finally:
+            with contextlib.suppress(ValueError, BrokenPipeError):
+                stream.detach()
+        return
+    target = Path(path)
+    try:
+        number, scratch = tempfile.mkstemp(prefix=f".{target.name[:60]}-", dir=target.absolute().parent)
+        with open(number, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
+            yield file
+        os.replace(scratch, target)
+    except OSError as error:
+        raise OutputError(f"{printable(path)} cannot be written ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError, NameError):
+            os.unlink(scratch)
+
+
+def _write_rows(predictions: Iterable[Prediction], form: str, top_k: int, file: IO[str]) -> tuple[int, int]:
+    """Write a row for each prediction as it comes; how many there were, and how many could not be read."""
+    write = {"table": _table_writer, "csv": _csv_writer, "jsonl": _json_writer}[form](file)
+    total = failed = 0
+    for prediction in predictions:
+        write(prediction.row(top_k))
+        total += 1
+        failed += prediction.error is not None
+    return total, failed
+
+
+def _table_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
+    def write(row: dict[str, Any]) -> None:
+        best = [(row[f"label{place}"], row[f"score{place}"]) for place in _places(row)]
+        words = "  ".join(f"{printable(label):<14} {score:.3f}" for label, score in best if label is not None)
+        file.write(f"{words or 'error: ' + printable(row['error'])}  {printable(row['file'] or '-')}\n")
+
+    return write
+
+
+def _places(row: dict[str, Any]) -> list[str]:
+    return ["", *(name.removeprefix("label") for name in row if name.startswith("label_"))]
+
+
+def _csv_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
+    writer = csv.writer(file, lineterminator="\n")
+    header: list[str] = []
+
+    def write(row: dict[str, Any]) -> None:
+        if not header:
+            header.extend(row)
+            writer.writerow(header)
+        writer.writerow([_cell(name, value) for name, value in row.items()])
+
+    return write
+
+
+def _cell(name: str, value: Any) -> Any:
+    """A value that no spreadsheet takes for a formula: a path gets `./` before it, other text an apostrophe.
+
+    Both leave the meaning exact: `./=1.jpg` is the same file, and a leading apostrophe is taken off again (text that
+    begins with one gets a second).
+    """
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")):
+        return value
+    if name == "file":
+        return value if value.startswith("'") else os.path.join(".", value)
+    return f"'{value}"
+
+
+def _json_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
+    def write(row: dict[str, Any]) -> None:
+        rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+        file.write(json.dumps(rounded) + "\n")
+
+    return write

@@ -1,0 +1,273 @@
+"""Find the examples in a folder, check that they can be read, and split them; nothing here needs torch."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes import images
+from recipes.codec import cores
+from recipes.display import console, counted, listed, printable, say
+from recipes.errors import DataError, did_you_mean
+
+# What people call the three splits.
+_SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass
+class Examples:
+    """Inputs with their targets, and the labels that the targets are places of.
+
+    Args:
+        inputs: paths of the pictures.
+        targets: for each input the place of its label in `labels`.
+        labels: the labels' names, sorted.
+    """
+
+    inputs: list[str]
+    targets: list[int]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, places: Sequence[int]) -> Examples:
+        """The examples at these places, in this order."""
+        return Examples(
+            [self.inputs[place] for place in places], [self.targets[place] for place in places], self.labels
+        )
+
+    def counts(self) -> list[int]:
+        """How many examples each label has."""
+        found = Counter(self.targets)
+        return [found[place] for place in range(len(self.labels))]
+
+
+@dataclass
+class Splits:
+    """The examples for training, for validation and perhaps for testing, and what the reader noticed on the way."""
+
+    train: Examples
+    val: Examples
+    test: Examples | None = None
+    notes: list[str] = field(default_factory=list)
+    root: str = ""
+
+    def record(self) -> dict[str, list[str]]:
+        """Which file was in which split, by name below the data's folder where it lies there."""
+
+        def name(path: str) -> str:
+            return os.path.relpath(path, self.root) if path.startswith(os.path.join(self.root, "")) else path
+
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {part: [name(path) for path in found.inputs] for part, found in parts.items() if found is not None}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_picture_folders(data: Any, val: Any, fraction: float, seed: int) -> Splits:
+    """Pictures in a folder for each label, or in `train/` and `val/` (and perhaps `test/`) folders of such folders.
+
+    Args:
+        data: the folder.
+        val: a folder of the same form for validation, or None to find or split one.
+        fraction: the share of each label's pictures to set aside for validation where there is no folder for it.
+        seed: governs which ones.
+
+    Raises:
+        DataError: the folder does not exist or does not hold two labels with pictures.
+    """
+    root = _folder(data)
+    parts = split_folders(root)
+    notes: list[str] = []
+    train = read_labelled(parts.get("train", root), notes=notes, every_label=True)
+    if val is None and "val" in parts:
+        val = parts["val"]
+    test = read_labelled(parts["test"], train.labels, notes) if "test" in parts else None
+    if val is not None:
+        return Splits(train, read_labelled(_folder(val), train.labels, notes), test, notes, root)
+    kept, held_out = stratified_split(train.targets, fraction, seed)
+    return Splits(train.take(kept), train.take(held_out), test, notes, root)
+
+
+def read_held_out(data: Any, labels: tuple[str, ...]) -> Examples:
+    """The examples of a labelled folder; of one that holds splits those of `test/`, or `val/` where there is no test.
+
+    Raises:
+        DataError: the folder cannot be used, or has a label that is not among `labels`.
+    """
+    root = _folder(data)
+    parts = split_folders(root)
+    folder = parts.get("test") or parts.get("val") or root
+    notes: list[str] = []
+    examples = read_labelled(folder, labels, notes)
+    if folder != root:
+        say(f"note: evaluating on {printable(folder)}")
+    for note in notes:
+        say(f"note: {note}")
+    return examples
+
+
+def split_folders(root: str) -> dict[str, str]:
+    """The folders of the splits by name (train, val, test), or nothing if the folder is not divided into splits."""
+    folders = {entry.name.lower(): entry.path for entry in _subfolders(root)}
+    found = {part: folders[name] for part, names in _SPLITS.items() for name in names if name in folders}
+    # A label may be called "train"; only beside another split, or all alone, is it the training set.
+    if "train" in found and (len(found) > 1 or len(folders) == 1) and _subfolders(found["train"]):
+        return found
+    return {}
+
+
+def read_labelled(
+    folder: str, labels: tuple[str, ...] | None = None, notes: list[str] | None = None, every_label: bool = False
+) -> Examples:
+    """The readable pictures of a folder that has a folder for each label.
+
+    Args:
+        folder: holds the labels' folders; each is searched to any depth.
+        labels: the labels there may be, as the model knows them; None takes the folders' names.
+        notes: gets a line for everything that was left out.
+        every_label: whether two labels or more must be there.
+
+    Raises:
+        DataError: there are no labelled pictures, a label is unknown, or most pictures cannot be read.
+    """
+    notes = [] if notes is None else notes
+    found: dict[str, list[str]] = {}
+    others: list[str] = []
+    for entry in _subfolders(folder):
+        pictures, rest = images.pictures_in(entry.path)
+        others += rest
+        found[entry.name] = pictures
+    names = _checked_labels(folder, found, labels, every_label, notes)
+    inputs = [picture for name in found for picture in found[name]]
+    targets = [names.index(name) for name in found for _ in found[name]]
+    loose = [entry.path for entry in os.scandir(folder) if entry.is_file() and not images.ignored(entry.name)]
+    if loose := [path for path in loose if images.looks_like_picture(path)]:
+        notes.append(f"left out {counted(len(loose), 'picture')} without a label, directly in {printable(folder)}")
+    if others:
+        notes.append(f"left out {images.left_out(others)}")
+    examples = _without_unreadable(Examples(inputs, targets, names), notes)
+    if every_label and len(labelled := {*examples.targets}) < len(names):
+        lost = [name for place, name in enumerate(names) if place not in labelled]
+        raise DataError(f"no picture of {listed(lost)} in {printable(folder)} can be read")
+    return examples
+
+
+def _checked_labels(
+    folder: str, found: dict[str, list[str]], labels: tuple[str, ...] | None, every_label: bool, notes: list[str]
+) -> tuple[str, ...]:
+    """The labels in order; refuses folders that cannot be meant."""
+    where = printable(folder)
+    if not any(found.values()):
+        raise DataError(f"{where} {_what_instead(folder)}")
+    empty = [name for name in found if not found[name]]
+    if empty:
+        notes.append(f"left out {counted(len(empty), 'empty folder')}: {listed(empty)}")
+        for name in empty:
+            del found[name]
+    if labels is not None:
+        if unknown := [name for name in found if name not in labels]:
+            raise DataError(
+                f"{where} has {counted(len(unknown), 'label')} that the training set does not have: {listed(unknown)}"
+                f"{did_you_mean(unknown[0], labels)} (labels: {listed(labels, 12)})"
+            )
+        return labels
+    names = tuple(sorted(found))
+    if every_label and len(names) < 2:
+        inside = [entry.name for entry in _subfolders(os.path.join(folder, names[0]))]
+        hint = f"; did you mean {printable(os.path.join(folder, names[0]))}?" if len(inside) > 1 else ""
+        raise DataError(f"{where} holds one label only, {printable(names[0])}; two or more are needed{hint}")
+    folded = Counter(name.casefold() for name in names)
+    if twins := [name for name in names if folded[name.casefold()] > 1]:
+        notes.append(
+            f"labels that differ only in case are kept apart: {listed(twins, 6)}; put them together if they are one"
+        )
+    return names
+
+
+def _what_instead(folder: str) -> str:
+    """Why a folder has no labelled pictures, and what to do."""
+    pictures, others = images.pictures_in(folder)
+    layout = "put each label's pictures in a folder of its own, as in photos/cat/1.jpg"
+    if pictures:
+        return f"holds {counted(len(pictures), 'picture')} but no folders for labels; {layout}"
+    return f"holds no pictures (found {images.left_out(others) if others else 'nothing'}); {layout}"
+
+
+def _without_unreadable(examples: Examples, notes: list[str]) -> Examples:
+    """The examples whose files can be decoded, all of them tried; a few lost ones are named, too many are an error."""
+    reasons = _tried(examples.inputs)
+    bad = [place for place, reason in enumerate(reasons) if reason]
+    if not bad:
+        return examples
+    named = [f"{examples.inputs[place]} {reasons[place]}" for place in bad]
+    summary = f"{counted(len(bad), 'unreadable picture')} of {len(examples):,}: {listed(named)}"
+    if 2 * len(bad) > len(examples):
+        raise DataError(f"most pictures cannot be read, {summary}")
+    notes.append(f"left out {summary}")
+    return examples.take([place for place, reason in enumerate(reasons) if not reason])
+
+
+def _tried(paths: list[str]) -> list[str | None]:
+    from rich.progress import track
+
+    with ThreadPoolExecutor(cores()) as pool:
+        tried = pool.map(images.readable, paths, chunksize=16)
+        if len(paths) < 2000:
+            return list(tried)
+        return list(track(tried, "checking pictures", len(paths), console=console(), transient=True))
+
+
+def stratified_split(targets: Sequence[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Places to keep and to hold out: the same share of every label, at least one where it has two or more."""
+    rng = np.random.default_rng(seed)
+    held_out: list[int] = []
+    for label in range(max(targets, default=-1) + 1):
+        places = np.flatnonzero(np.asarray(targets) == label)
+        number = min(max(round(fraction * len(places)), 1), len(places) - 1)
+        held_out += rng.permutation(places)[: max(number, 0)].tolist()
+    apart = set(held_out)
+    return [place for place in range(len(targets)) if place not in apart], sorted(held_out)
+
+
+def _folder(data: Any) -> str:
+    if not isinstance(data, (str, os.PathLike)):
+        raise DataError(f"expected a folder of pictures, found {type(data).__name__}")
+    path = os.path.expanduser(os.fspath(data))
+    if os.path.isdir(path):
+        return path
+    if os.path.exists(path):
+        raise DataError(f"{printable(path)} is a file; give the folder that holds a folder for each label")
+    beside = Path(path).absolute()
+    near = did_you_mean(beside.name, _folder_names(beside.parent), most=1)
+    raise DataError(f"{printable(path)} does not exist{near}")
+
+
+def _folder_names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in _subfolders(os.fspath(folder))]
+    except DataError:
+        return []
+
+
+def _subfolders(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if entry.is_dir() and not images.ignored(entry.name)]
+    except OSError as error:
+        raise DataError(f"{printable(folder)} cannot be read ({error.strerror})") from error
+    return sorted(entries, key=lambda entry: entry.name)
