@@ -11,20 +11,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipes.codec import Prediction as Prediction
     from recipes.errors import RecipesError as RecipesError
     from recipes.loading import load as load
     from recipes.presets import Preset as Preset
-    from recipes.task import Evaluation as Evaluation
+    from recipes.results import Evaluation as Evaluation
+    from recipes.results import History as History
+    from recipes.results import Prediction as Prediction
     from recipes.tasks.image_classifier import ImageClassifier as ImageClassifier
 
 __version__ = "0.1.0"
 
 # Public name → module: imported on first use, so that `import recipes` stays instant.
 _HOMES = {
-    "Evaluation": "recipes.task",
+    "Evaluation": "recipes.results",
+    "History": "recipes.results",
     "ImageClassifier": "recipes.tasks.image_classifier",
-    "Prediction": "recipes.codec",
+    "Prediction": "recipes.results",
     "Preset": "recipes.presets",
     "RecipesError": "recipes.errors",
     "load": "recipes.loading",

@@ -212,7 +212,8 @@ def _from_hub(name: str) -> Path:
             found = fetched(repository, file, revision or None)
     except OSError as error:
         raise ModelError(
-            f"hf-hub:{printable(name)} is neither in the cache nor to be had from the Hub ({printable(str(error), 120)})"
+            f"hf-hub:{printable(name)} is neither in the cache nor to be had from the Hub "
+            f"({printable(str(error), 120)})"
         ) from error
     return found.parent
 
@@ -286,9 +287,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{printable(folder / MANIFEST)} is no manifest of recipes (format {printable(str(version))!r})"
         )
     if version > FORMAT:
+        wrote = printable(str(manifest.get("recipes")), 20)
         raise ModelError(
-            f"{printable(folder)} was written by a newer recipes ({printable(str(manifest.get('recipes')), 20)}, format "
-            f"{version}; this one reads up to {FORMAT}); upgrade with: pip install -U torch-recipes"
+            f"{printable(folder)} was written by a newer recipes ({wrote}, format {version}; this one reads up to "
+            f"{FORMAT}); upgrade with: pip install -U torch-recipes"
         )
     return manifest
 

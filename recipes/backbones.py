@@ -1,4 +1,4 @@
-"""Networks by name, from timm and torchvision: `resnet50`, `torchvision/resnet50`, `local-dir:FOLDER`, `hf-hub:O/NAME`."""
+"""Networks by name, from timm and torchvision, with pretrained weights, with weights from a file, or with none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         # Channels last is 1.2 to 1.5 times as fast on a CPU, and what tensor cores want.
-        self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.body: nn.Module = body.to(memory_format=torch.channels_last)
         self.config = dict(config)
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", 255.0 * torch.tensor(mean).reshape(shape), persistent=False)
@@ -78,12 +78,13 @@ class Network(nn.Module):
         values = pixels.to(self.mean.dtype, memory_format=torch.channels_last)
         output = self.body((values - self.mean) / self.std)
         # torchvision's Inception and GoogLeNet give their auxiliary outputs beside the scores while training.
-        return output if isinstance(output, Tensor) else output.logits  # type: ignore[no-any-return]
+        return output if isinstance(output, Tensor) else output.logits
 
     @property
     def head(self) -> nn.Linear | None:
         """The last layer, if it is a plain linear one."""
-        layer = self.body.get_classifier() if self.config["library"] == "timm" else _last_layer(self.body)[1]
+        timms = self.config["library"] == "timm"
+        layer = cast(Any, self.body).get_classifier() if timms else _last_layer(self.body)[1]
         return layer if isinstance(layer, nn.Linear) else None
 
 
@@ -134,8 +135,8 @@ def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: i
     architecture = body.pretrained_cfg["architecture"]  # type: ignore[index]
     figures = Figures(
         size=size or config.input_size[-1],
-        mean=tuple(config.mean),  # type: ignore[arg-type]
-        std=tuple(config.std),  # type: ignore[arg-type]
+        mean=tuple(config.mean),
+        std=tuple(config.std),
         interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
         crop_pct=config.crop_pct,
     )
@@ -246,7 +247,7 @@ def _torchvision(
         known = [_TORCHVISION + entry for entry in names]
         raise OptionError(f"there is no backbone {printable(name)!r}{did_you_mean(name, known)}")
     arguments = {"image_size": size} if size is not None and architecture.startswith("vit_") and size != 224 else {}
-    best = get_model_weights(architecture).DEFAULT  # type: ignore[attr-defined]
+    best = get_model_weights(architecture).DEFAULT
     with _explained(name):
         body = get_model(architecture, weights=best if pretrained and weights is None else None, **arguments)
     if weights is not None:
@@ -385,7 +386,7 @@ def _checked(settings: Any, labels: int, folder: Path) -> Callable[[], nn.Module
         from torchvision.models import get_model
 
         def build_torchvision() -> nn.Module:
-            body = get_model(architecture.removeprefix(_TORCHVISION), weights=None, **arguments)
+            body: nn.Module = get_model(architecture.removeprefix(_TORCHVISION), weights=None, **arguments)
             _new_last_layer(body, labels)
             return body
 
@@ -446,7 +447,8 @@ def names(pattern: str = "*", pretrained: bool = True) -> list[str]:
 def _torchvision_names() -> list[str]:
     import torchvision.models
 
-    return torchvision.models.list_models(module=torchvision.models)
+    found: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return found
 
 
 def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
@@ -455,11 +457,13 @@ def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
     Raises:
         OptionError: neither timm nor torch has an optimizer of this name.
     """
-    from timm.optim import create_optimizer_v2, list_optimizers
+    import timm.optim
 
-    if preset.optimizer.lower() not in (known := list_optimizers()):
+    factory: Any = timm.optim  # its type hints leave these two out
+    known = [str(name) for name in factory.list_optimizers()]
+    if preset.optimizer.lower() not in known:
         raise OptionError(f"there is no optimizer {preset.optimizer!r}{did_you_mean(preset.optimizer, known)}")
-    chosen: torch.optim.Optimizer = create_optimizer_v2(
+    chosen: torch.optim.Optimizer = factory.create_optimizer_v2(
         network.body,
         preset.optimizer.lower(),
         lr=preset.lr,

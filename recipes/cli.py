@@ -1,4 +1,4 @@
-"""The `recipes` command: its flags, help and YAML are made from the same dataclasses and docstrings as the Python API."""
+"""The `recipes` command: flags, help and YAML come from the same dataclasses and docstrings as the Python API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tempfile
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import recipes
 from recipes.catalog import TASKS, task_class
@@ -234,10 +234,10 @@ def _print_tasks(title: str | None = None) -> None:
 def _parser(command: str, description: str) -> ArgumentParser:
     from jsonargparse import ArgumentParser
 
-    class Parser(ArgumentParser):  # type: ignore[misc]
-        def format_help(self) -> str:
+    class Parser(ArgumentParser):
+        def format_help(self, *arguments: Any) -> str:
             """Flags with dashes, as people type them; underscores work, too."""
-            return re.sub(r"--\w+", lambda flag: flag.group().replace("_", "-"), super().format_help())
+            return re.sub(r"--\w+", lambda flag: flag.group().replace("_", "-"), super().format_help(*arguments))
 
     return Parser(prog=f"recipes {command}", description=description, exit_on_error=False)
 
@@ -392,7 +392,8 @@ def _on_stdin() -> Iterator[str]:
     from recipes.images import pictures_in
 
     rest, separator = b"", b""
-    while block := sys.stdin.buffer.read1(2**16):
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)
+    while block := stdin.read1(2**16):
         separator = separator or (b"\0" if b"\0" in block else b"\n")
         *whole, rest = (rest + block).split(separator)
         for line in whole:
@@ -421,7 +422,7 @@ def _destination(path: str | None) -> Iterator[IO[str]]:
     target = Path(path)
     try:
         number, scratch = tempfile.mkstemp(prefix=f".{target.name[:60]}-", dir=target.absolute().parent)
-        with open(number, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
+        with open(number, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             yield file
         os.replace(scratch, target)
     except OSError as error:

@@ -123,7 +123,7 @@ def gathered_pictures(inputs: Any) -> list[Any]:
     """
     if isinstance(inputs, (str, os.PathLike)):
         return _pictures_at(os.fspath(inputs))
-    if isinstance(inputs, (list, tuple, set, frozenset)) or isinstance(inputs, (Iterator, range)):
+    if isinstance(inputs, (list, tuple, set, frozenset, Iterator)):
         return [picture for one in inputs for picture in gathered_pictures(one)]
     shape = getattr(inputs, "shape", ())
     if len(shape) == 4:  # a batch

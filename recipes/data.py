@@ -1,4 +1,4 @@
-"""Load examples in batches: what a loader hands out depends on (seed, epoch, place) alone, however many processes read."""
+"""Load examples in batches: what comes depends on (seed, epoch, place) alone, however many processes read."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def _shape(corners: list[tuple[float, float]], size: int, rng: np.random.Generat
     while abs(int(ground.sum()) - int(colour.sum())) < 150:  # visible to a person, too
         colour = rng.integers(0, 256, 3)
     picture = Image.new("RGB", (4 * size, 4 * size), tuple(ground.tolist()))
-    radius = 4 * size * rng.uniform(0.2, 0.4)
+    radius = 4 * size * rng.uniform(0.3, 0.45)
     x, y = rng.uniform(radius, 4 * size - radius, 2)
-    turn = rng.uniform(0, 360)
+    turn = rng.uniform(-15, 15)
     draw = ImageDraw.Draw(picture)
     if corners:
         angles = [(math.radians(angle + turn), radius * share) for angle, share in corners]
@@ -90,12 +90,14 @@ def run(task: str, out: str) -> None:
     settings = {"preset": "scratch", "epochs": 15}
     flags = " ".join(f"--{name} {str(value).lower()}" for name, value in {**options, **settings}.items())
     say(
-        f"\n2. Fitting a small network from scratch:\n   recipes fit {task} {printable(pictures)} --out {printable(model)} {flags}"
+        f"\n2. Fitting a small network from scratch:\n"
+        f"   recipes fit {task} {printable(pictures)} --out {printable(model)} {flags}"
     )
     fitted = task_class(task)(**options).fit(pictures, out=model, **settings)  # type: ignore[arg-type]
 
     say(
-        f"\n3. Scoring it on pictures it has never seen:\n   recipes evaluate {printable(model)} {printable(pictures / 'test')}"
+        f"\n3. Scoring it on pictures it has never seen:\n"
+        f"   recipes evaluate {printable(model)} {printable(pictures / 'test')}"
     )
     evaluation = fitted.evaluate(pictures / "test")
     say(f"   {evaluation.accuracy:.0%} of {evaluation.examples} are right; guessing would give {1 / len(_SHAPES):.0%}.")

@@ -15,7 +15,8 @@ from rich.text import Text
 def printable(name: str | os.PathLike[str], most: int = 200) -> str:
     """A name with nothing in it that could act on a terminal: control characters and odd bytes are written out.
 
-    A file called `"\\x1b[2Jcat.jpg"` would otherwise clear the screen, and a right-to-left mark reverse the line.
+    A file whose name holds an escape sequence would otherwise clear the screen, and a right-to-left mark reverse the
+    line.
     """
     text = os.fspath(name)
     safe = "".join(character if character.isprintable() else _escaped(character) for character in text)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from recipes.display import counted, printable
 from recipes.errors import DataError, ImageError, RecipesError
@@ -33,7 +33,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 
 #: Suffixes that picture files have; a file with another suffix is looked at by its first bytes.
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"]
+    f".{suffix}"
+    for suffix in "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff avif ppm pgm pbm pnm".split()  # noqa: SIM905
 )
 
 # Files and folders that systems and programs leave behind; nobody wants to hear of them.
@@ -311,21 +312,20 @@ def _from_array(source: Any) -> Image.Image:
 
 
 def _as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8) * 255
-    if values.dtype == np.uint16:
-        return (values / 257.0).round().astype(np.uint8)
     low, high = float(values.min()), float(values.max())
-    if values.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
-        return (values.astype(np.float64) * 255.0).round().astype(np.uint8)
-    if values.dtype.kind in "ui" and low >= 0 and high <= 255:
-        return values.astype(np.uint8)
-    raise DataError(
-        f"expected pixel values 0 to 255 as integers or 0 to 1 as floats, found {values.dtype} from {low:g} to "
-        f"{high:g}; pass the picture before normalisation"
-    )
+    kind = values.dtype.kind
+    if values.dtype == np.uint16:
+        scale = 1 / 257.0
+    elif kind == "b" or (kind == "f" and low >= 0.0 and high <= 1.0):
+        scale = 255.0
+    elif kind in "ui" and low >= 0 and high <= 255:
+        scale = 1.0
+    else:
+        raise DataError(
+            f"expected pixel values 0 to 255 as integers or 0 to 1 as floats, found {values.dtype} from {low:g} to "
+            f"{high:g}; pass the picture before normalisation"
+        )
+    return np.asarray((values.astype(np.float64) * scale).round(), np.uint8)
 
 
 def _reason(path: str, error: Exception) -> str:
@@ -347,7 +347,7 @@ def _reason(path: str, error: Exception) -> str:
         return "is HEIC, which Pillow cannot read; convert it to JPEG first"
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html", b"<?xml", b"<svg "):
         return "is a web page or drawing (HTML, XML or SVG), not a picture of pixels"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "is not a picture in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, PNM)"
     return f"is damaged ({printable(str(error)) or type(error).__name__})"
 

@@ -1,4 +1,4 @@
-"""What every task shares: fit, predict, evaluate, save. A task is a dataclass of plain options; it loads no torch itself.
+"""What every task shares: fit, predict, evaluate, save. A task is a dataclass of plain options; it loads no torch.
 
 Fitting a task reads the data, makes a codec and a network, and trains. From then on an input goes one way:
 `codec.encode → network → codec.decode`.
