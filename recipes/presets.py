@@ -43,12 +43,12 @@ class Preset:
         accelerator: auto, cpu, gpu, mps or another that Lightning knows.
     """
 
-    epochs: int = 10
+    epochs: int = 8
     batch_size: int = 32
     optimizer: str = "adamw"
-    lr: float = 1e-3
+    lr: float = 3e-4
     weight_decay: float = 0.05
-    layer_decay: float = 0.75
+    layer_decay: float = 0.85
     warmup: float = 0.1
     head_first: bool = True
     clip_grad: float = 1.0

@@ -1,0 +1,232 @@
+"""The shape of the package: who may import whom, one door for each library, the public names, instant start-up."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import recipes
+from recipes.catalog import TASKS, task_class
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "recipes"
+
+# A module may import from rows below its own, and from its own row only to the right; never a task another task.
+ROWS = [
+    ["__main__"],
+    ["cli"],
+    ["demo"],
+    ["loading"],
+    ["tasks"],
+    ["task"],
+    ["training", "preparing", "inference", "data"],
+    ["backbones"],
+    ["presets"],
+    ["examples", "codec", "artifact"],
+    ["images"],
+    ["catalog", "results"],
+    ["display"],
+    ["errors"],
+]
+
+# Each outside library comes in by one door, or by the few named here, each with its reason.
+DOORS = {
+    "pytorch_lightning": {"training", "data"},
+    "timm": {"backbones"},
+    "torchvision": {"backbones", "data", "images"},  # networks, mixup, augmentation policies
+    "torchmetrics": {"training", "tasks"},  # the type of a collection; a task's own scores
+    "huggingface_hub": {"artifact"},
+    "safetensors": {"artifact", "backbones"},
+    "PIL": {"images", "demo"},
+    "jsonargparse": {"cli"},
+    "docstring_parser": {"cli"},
+    "rich": {"display", "training", "examples"},  # progress bars
+    "yaml": {"artifact", "cli"},
+    "numpy": {"codec", "data", "demo", "examples", "images", "inference", "preparing", "tasks", "training"},
+}
+
+# torch may be imported while these are imported; everything else stays light.
+HEAVY = {"backbones", "data", "inference", "preparing", "training"}
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+
+def imports(path: Path, runtime_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            skipped.update(inner for child in node.body for inner in ast.walk(child))
+        if runtime_only and isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            skipped.update(inner for inner in ast.walk(node) if inner is not node)
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update({f"recipes.{name.name}" for name in node.names} if node.module == "recipes" else {node.module})
+    return found
+
+
+def row(module: str) -> tuple[int, int]:
+    top = module.split(".")[0]
+    return next((number, line.index(top)) for number, line in enumerate(ROWS) if top in line)
+
+
+def test_every_module_has_its_row() -> None:
+    assert {name.split(".")[0] for name in modules()} == {name for line in ROWS for name in line}
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_only_what_is_below_it(name: str) -> None:
+    here = row(name)
+    for imported in imports(modules()[name]):
+        if imported.startswith("recipes."):
+            other = imported.removeprefix("recipes.")
+            if other.split(".")[0] in {module.split(".")[0] for module in modules()}:
+                there = row(other)
+                assert there[0] > here[0] or (there[0] == here[0] and there[1] > here[1]), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_each_library_comes_in_by_its_door(name: str) -> None:
+    for imported in imports(modules()[name]):
+        library = imported.split(".")[0]
+        if library in DOORS:
+            assert name.split(".")[0] in DOORS[library], f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("name", sorted(set(modules()) - HEAVY))
+def test_light_modules_do_not_import_heavy_ones_at_the_top(name: str) -> None:
+    heavy = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", *(f"recipes.{one}" for one in HEAVY)}
+    top = {
+        one if one.startswith("recipes") else one.split(".")[0] for one in imports(modules()[name], runtime_only=True)
+    }
+    assert not top & heavy
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import recipes; recipes.ImageClassifier(); recipes.Preset()",
+        "from recipes.cli import main; main(['--help'])",
+        "from recipes.cli import main; main(['--version'])",
+        "from recipes.cli import main; main(['tasks'])",
+        *(
+            f"from recipes.cli import main\ntry: main([{command}, '--help'])\nexcept SystemExit: pass"
+            for command in ("'fit'", "'predict'", "'evaluate'", "'tasks'", "'backbones'", "'demo'")
+        ),
+        *(
+            f"from recipes.cli import main\ntry: main(['fit', '{task}', '--help'])\nexcept SystemExit: pass"
+            for task in TASKS
+        ),
+    ],
+)
+def test_importing_and_helping_load_no_torch(code: str) -> None:
+    check = f"{code}\nimport sys; print([name for name in ('torch', 'numpy.testing', 'timm') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_predicting_needs_neither_lightning_nor_torchmetrics(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from recipes import ImageClassifier
+from recipes.demo import draw_shapes
+draw_shapes({str(tmp_path / "shapes")!r}, 4, seed=0, size=16)
+task = ImageClassifier(backbone="test_resnet", pretrained=False, size=32)
+task.codec, task.network = task.make(("a", "b"))
+task.save({str(tmp_path / "model")!r})
+import recipes
+recipes.load({str(tmp_path / "model")!r}).predict({str(tmp_path / "shapes" / "star")!r})
+print([name for name in ("pytorch_lightning", "torchmetrics", "jsonargparse") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_public_names_are_these() -> None:
+    assert recipes.__all__ == [
+        "Evaluation",
+        "History",
+        "ImageClassifier",
+        "Prediction",
+        "Preset",
+        "RecipesError",
+        "load",
+        "__version__",
+    ]
+    for name in recipes.__all__:
+        assert getattr(recipes, name)
+    assert set(dir(recipes)) == set(recipes.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        recipes.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("command", list(TASKS))
+def test_every_task_has_its_names_its_page_and_its_example(command: str) -> None:
+    module = command.replace("-", "_")
+    cls = task_class(command)
+    assert cls.__module__ == f"recipes.tasks.{module}"
+    assert cls.command == command
+    assert cls.__name__ == "".join(word.title() for word in command.split("-"))
+    assert cls.__name__ in recipes.__all__
+    assert (ROOT / "docs" / "tasks" / f"{module}.md").is_file()
+
+
+@pytest.mark.parametrize("command", list(TASKS))
+def test_tasks_do_not_override_what_is_finished(command: str) -> None:
+    from recipes.task import Task
+
+    finished = {"fit", "predict", "predict_each", "evaluate", "save", "load", "lightning"}
+    assert not finished & set(vars(task_class(command)))
+    assert inspect.isabstract(Task)
+
+
+# The three lines may run this many of the package's own functions, in this many files; see docs/design.md.
+BUDGET = {"fit and predict": (140, 17), "predict": (45, 11)}
+
+
+def test_the_way_stays_short(tmp_path: Path) -> None:
+    code = f"""
+import sys, threading
+from recipes import ImageClassifier
+from recipes.demo import draw_shapes
+draw_shapes({str(tmp_path / "shapes")!r}, 6, seed=0, size=16)
+seen = set()
+def watch(frame, event, argument):
+    code = frame.f_code
+    function = code.co_flags & 1 and not code.co_name.startswith("<")  # bodies of classes are not optimized, flag 1
+    if function and "/recipes/" in code.co_filename.replace(chr(92), "/"):
+        seen.add((code.co_filename, code.co_qualname if hasattr(code, "co_qualname") else code.co_name))
+def counted(call):
+    seen.clear()
+    threading.setprofile(watch); sys.setprofile(watch)
+    result = call()
+    sys.setprofile(None); threading.setprofile(None)
+    return result, len(seen), len({{name for name, _ in seen}})
+task = ImageClassifier(backbone="test_resnet", pretrained=False, size=32)
+def both():
+    return task.fit({str(tmp_path / "shapes")!r}, epochs=1).predict({str(tmp_path / "shapes" / "star" / "000.png")!r})
+print("fit and predict", *counted(both)[1:], sep=";")
+print("predict", *counted(lambda: task.predict({str(tmp_path / "shapes" / "star" / "000.png")!r}))[1:], sep=";")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines()[-2:]:
+        sys.stderr.write(line + "\n")
+        what, functions, files = line.split(";")
+        assert (int(functions), int(files)) <= BUDGET[what], line
+        assert int(files) <= BUDGET[what][1], line
