@@ -471,3 +471,29 @@ def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
         layer_decay=preset.layer_decay if preset.layer_decay < 1 else None,
     )
     return chosen
+
+
+def freeze(network: Network, stages: int) -> None:
+    """Leave the network's first stages as they are, batch norm's running figures included; -1: all but the last layer.
+
+    Raises:
+        OptionError: the network's library does not say what its stages are.
+    """
+    if stages == 0:
+        return
+    kept = {name for name, _ in network.body.named_parameters()}
+    if stages < 0:
+        head = network.head
+        kept = {name for name, value in network.body.named_parameters() if head and any(value is p for p in head.parameters())}
+    elif hasattr(network.body, "group_matcher"):
+        from timm.models import group_parameters
+
+        groups: dict[int, list[str]] = group_parameters(network.body, network.body.group_matcher(coarse=True))
+        order = sorted(groups)
+        kept = {name for place in order[stages:] for name in groups[place]}
+    if not kept:
+        raise OptionError(f"freeze={stages} leaves nothing to train in {network.config['architecture']}")
+    if stages > 0 and not hasattr(network.body, "group_matcher"):
+        raise OptionError(f"freeze={stages}: {network.config['architecture']} has no stages to count; take 0 or -1")
+    for name, value in network.body.named_parameters():
+        value.requires_grad_(name in kept)

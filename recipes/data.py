@@ -120,6 +120,8 @@ class DataModule(pl.LightningDataModule):
         trainer = self.trainer
         if trainer is None or not trainer.training or not (self.preset.mixup or self.preset.cutmix):
             return batch
+        if trainer.current_epoch >= round(self.preset.epochs * (1 - self.preset.mix_off)):
+            return batch
         pixels, targets, lost = batch
         seed = int(np.random.default_rng((self.preset.seed, trainer.global_step)).integers(2**62))
         return *mixed(pixels, targets, len(self.codec.labels), self.preset, seed), lost

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from recipes.backbones import Network
 from recipes.codec import Codec, encoded_batches
@@ -34,13 +35,19 @@ def outputs(
     network = network.eval().to(place)
     for rows in encoded_batches(codec, sources, batch_size, workers, ahead=0 if place.type == "cpu" else 4):
         good = [array for _, array in rows if not isinstance(array, DataError)]
-        scores = iter(_scores(network, good, place) if good else ())
+        scores = iter(_scored(network, codec, good, place) if good else ())
         yield from [(source, array if isinstance(array, DataError) else next(scores)) for source, array in rows]
 
 
-def _scores(network: Network, arrays: list[Any], place: torch.device) -> Any:
+def _scored(network: Network, codec: Codec, arrays: list[Any], place: torch.device) -> Any:
     pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
-    return network(pixels.to(place)).float().cpu().numpy()
+    return scores_of(network, codec, pixels.to(place)).float().cpu().numpy()
+
+
+def scores_of(network: nn.Module, codec: Codec, pixels: Tensor) -> Tensor:
+    """The scores that count, in validation and prediction alike: mirrored, too, where the codec says so."""
+    scores: Tensor = network(pixels)
+    return (scores + network(pixels.flip(3))) / 2 if getattr(codec, "mirror", False) else scores
 
 
 def choose_device(name: str) -> torch.device:

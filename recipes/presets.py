@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ class Preset:
     """Every setting of a training run. Each can be changed by name: `fit(..., epochs=5)`, `--epochs 5`, `epochs: 5`.
 
     Args:
-        epochs: how often the network sees every training picture; early stopping may end sooner.
+        epochs: how often the network sees every training picture; early stopping may end sooner, and 0 fits the last
+            layer alone.
         batch_size: pictures in one step.
         optimizer: any optimizer that timm or torch knows by name, such as `adamw`, `sgd` or `lion`.
         lr: the highest learning rate, reached after the warm-up, for the layers nearest the output.
@@ -26,17 +28,26 @@ class Preset:
         layer_decay: the factor from one layer's learning rate to that of the layer before it; 1 treats all alike.
         warmup: the share of all steps in which the learning rate rises from zero; a cosine lowers it afterwards.
         head_first: fit the last layer on the frozen network's features before the whole network is trained.
+        views: augmented views of each picture that the last layer is fitted on besides the picture itself.
+        freeze: how many of the network's first stages are left as they are; -1 is all but the last layer.
+        ema: decay of the moving average of the weights that is validated and kept; 0 for the weights themselves.
+        accumulate: steps whose gradients are added up before the weights change, for a larger batch in little memory.
         clip_grad: the largest norm of a gradient; 0 for no limit.
         label_smoothing: the share of a label's weight that is spread over all labels, 0 to 1.
         mixup: the strength of mixing pairs of pictures and their labels; 0 for none.
         cutmix: the strength of pasting a part of one picture into another; 0 for none.
+        mix_off: the share of all epochs, at the end, in which nothing is mixed.
         crop_scale: the smallest share of a picture's area that a random crop keeps; 1 for no random crops.
         hflip: the probability of a mirrored picture.
         auto_augment: a random policy on top: none, trivialaugment or randaugment.
         random_erasing: the probability that a rectangle of the picture is erased.
+        mirror: predict each picture twice, once mirrored, and take the mean.
         patience: stop after this many epochs without a better validation score; 0 never stops early.
+        time: stop after this long, such as `30s`, `10m` or `1h30m`, and keep the best so far; empty for no limit.
         val_fraction: the share of each label's pictures set aside for validation where none is given.
         precision: auto (the faster of those that are safe here, tried for a few steps), 32, bf16 or fp16.
+        compile: compile the network before training; pays on a GPU in long runs.
+        logger: also log to `tensorboard`, `wandb` or `csv` (an extra package each, but for the last).
         seed: governs the split, the shuffling, the augmentation and new weights.
         workers: processes that read pictures; -1 chooses by the machine.
         devices: how many devices to train on.
@@ -51,17 +62,26 @@ class Preset:
     layer_decay: float = 0.85
     warmup: float = 0.1
     head_first: bool = True
+    views: int = 0
+    freeze: int = 0
+    ema: float = 0.0
+    accumulate: int = 1
     clip_grad: float = 1.0
     label_smoothing: float = 0.1
     mixup: float = 0.0
     cutmix: float = 0.0
+    mix_off: float = 0.15
     crop_scale: float = 0.5
     hflip: float = 0.5
     auto_augment: Literal["none", "trivialaugment", "randaugment"] = "none"
     random_erasing: float = 0.0
+    mirror: bool = False
     patience: int = 4
+    time: str = ""
     val_fraction: float = 0.2
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    logger: Literal["none", "tensorboard", "wandb", "csv"] = "none"
     seed: int = 0
     workers: int = -1
     devices: int = 1
@@ -102,8 +122,12 @@ def find(preset: str | Preset, settings: Mapping[str, Any]) -> Preset:
 def sorted_out(preset: str | Preset, settings: Mapping[str, Any]) -> tuple[Preset, dict[str, Any]]:
     """The preset with those settings that are its own, and the others, which may be meant for Lightning's Trainer."""
     own = setting_types()
-    others = {name: value for name, value in settings.items() if name not in own}
-    return find(preset, {name: value for name, value in settings.items() if name in own}), others
+    others = {
+        name: value
+        for name, value in settings.items()
+        if name not in own or (name == "logger" and not isinstance(value, str))  # one of Lightning's
+    }
+    return find(preset, {name: value for name, value in settings.items() if name not in others}), others
 
 
 @lru_cache
@@ -130,17 +154,28 @@ def in_words(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a text")
 
 
+def seconds(time: str) -> int:
+    """`1h30m` as seconds; 0 where it has no such form."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", time.replace(" ", ""))
+    hours, minutes, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    return 3600 * hours + 60 * minutes + rest
+
+
 def _problems(preset: Preset) -> list[tuple[str, str]]:
     """The settings whose values make no sense, and why."""
-    shares = ("warmup", "label_smoothing", "hflip", "random_erasing", "val_fraction", "crop_scale", "layer_decay")
+    shares = ("warmup", "label_smoothing", "mix_off", "hflip", "random_erasing", "val_fraction", "crop_scale", "layer_decay")
     rules: list[tuple[str, bool, str]] = [
-        *((name, preset.__dict__[name] >= 1, "it is at least 1") for name in ("epochs", "batch_size", "devices")),
+        *((name, preset.__dict__[name] >= 1, "it is at least 1") for name in ("batch_size", "accumulate", "devices")),
         *((name, 0 <= preset.__dict__[name] <= 1, "it is a share from 0 to 1") for name in shares),
         *(
             (name, preset.__dict__[name] >= 0, "it is not negative")
-            for name in ("weight_decay", "clip_grad", "mixup", "cutmix", "patience", "seed")
+            for name in ("epochs", "weight_decay", "clip_grad", "mixup", "cutmix", "views", "patience", "seed")
         ),
+        ("epochs", preset.epochs > 0 or preset.head_first, "nothing would be trained (head_first is off, too)"),
         ("lr", preset.lr > 0, "it is greater than 0"),
+        ("ema", 0 <= preset.ema < 1, "it is a decay from 0 to less than 1"),
+        ("freeze", preset.freeze >= -1, "it is -1 (all but the last layer), 0 or more"),
+        ("time", not preset.time or seconds(preset.time) > 0, "it has a form such as 30s, 10m or 1h30m"),
         ("crop_scale", preset.crop_scale > 0, "a crop keeps some of the picture"),
         ("layer_decay", preset.layer_decay > 0, "it is greater than 0"),
         ("val_fraction", 0 < preset.val_fraction < 1, "some pictures are needed on either side"),
@@ -151,6 +186,18 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(),
+    "quick": Preset(epochs=0, views=2),
+    "best": Preset(
+        epochs=30,
+        lr=5e-4,
+        crop_scale=0.35,
+        auto_augment="trivialaugment",
+        mixup=0.1,
+        cutmix=0.5,
+        ema=0.998,
+        mirror=True,
+        patience=10,
+    ),
     "scratch": Preset(
         epochs=60, lr=2e-3, layer_decay=1.0, head_first=False, crop_scale=0.35, mixup=0.1, cutmix=0.5, patience=15
     ),

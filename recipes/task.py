@@ -68,7 +68,7 @@ class Task(ABC):
         """Find labelled examples to score the model on; their labels are matched by name."""
 
     @abstractmethod
-    def make(self, labels: tuple[str, ...]) -> tuple[Codec, Network]:
+    def make(self, labels: tuple[str, ...], preset: Preset) -> tuple[Codec, Network]:
         """A codec and a new network for these labels."""
 
     @abstractmethod
@@ -273,7 +273,7 @@ class Task(ABC):
 
         training.check_trainer_arguments(trainer_arguments)
         with training.own_random_state(preset.seed):
-            self.codec, self.network = self.make(splits.train.labels)
+            self.codec, self.network = self.make(splits.train.labels, preset)
         self._splits, self._scores, self.history = splits.record(), {}, None
         self._recipe = {
             "task": self.command,
@@ -283,7 +283,8 @@ class Task(ABC):
             **dataclasses.asdict(preset),
         }
         metrics = self.metrics(len(self.codec.labels))
-        module = training.TrainingModule(self.network, partial(self.loss, preset=preset), metrics, preset)
+        loss = partial(self.loss, preset=preset)
+        module = training.TrainingModule(self.network, self.codec, loss, metrics, preset)
         return DataModule(splits, self.codec, preset), module
 
     def _fitted(self) -> tuple[Codec, Network]:

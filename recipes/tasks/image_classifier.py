@@ -33,9 +33,11 @@ class ImageClassifierCodec(Codec):
     Args:
         labels: the labels' names, in the order of the network's outputs.
         preparation: how a picture becomes the network's input.
+        mirror: the scores are the mean of those for the picture and for the mirrored picture.
     """
 
     preparation: Preparation
+    mirror: bool = False
 
     def encode(
         self, source: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
@@ -90,7 +92,7 @@ class ImageClassifier(Task):
         """Find labelled pictures to score the model on."""
         return read_held_out(data, labels)
 
-    def make(self, labels: tuple[str, ...]) -> tuple[Codec, Network]:
+    def make(self, labels: tuple[str, ...], preset: Preset) -> tuple[Codec, Network]:
         """The backbone with a last layer for these labels, and the preparation that its weights expect."""
         from recipes import backbones
 
@@ -105,7 +107,7 @@ class ImageClassifier(Task):
             mean=figures.mean,
             std=figures.std,
         )
-        return ImageClassifierCodec(labels, preparation), network
+        return ImageClassifierCodec(labels, preparation, mirror=preset.mirror), network
 
     def reopen(self, codec: Codec, settings: Any, folder: Path, digest: str) -> Network:
         """The backbone of a model folder, with its weights."""
