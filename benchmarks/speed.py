@@ -106,10 +106,10 @@ def by_hand_predict(folder: str, backbone: str) -> float:
 
 
 def recipes_predict(folder: str, backbone: str) -> float:
-    from recipes import ImageClassifier
+    from recipes import ImageClassifier, Preset
 
     task = ImageClassifier(backbone=backbone, pretrained=False)
-    task.codec, task.network = task.make(("a", "b", "c", "d"))
+    task.codec, task.network = task.make(("a", "b", "c", "d"), Preset())
     began = time.perf_counter()
     found = task.predict(folder)
     return len(found) / (time.perf_counter() - began)

@@ -12,6 +12,7 @@ JSON and safetensors only. Nothing is unpickled, no name from a file is imported
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,12 +21,17 @@ import socket
 import tempfile
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.display import listed, printable
 from recipes.errors import ModelError, OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +40,13 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 MANIFEST, WEIGHTS, CONFIG = "recipe.json", "model.safetensors", "config.json"
+SPLIT, RECIPE, METRICS = "split.json", "recipe.yaml", "metrics.csv"
+
+#: The state of a run that is not finished, and the file that tells others that it is running.
+CHECKPOINT, LOCK = "checkpoint.safetensors", "running.lock"
 
 #: Every name that recipes writes into a model folder; only these are ever replaced or removed.
-NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, "split.json", "recipe.yaml", "metrics.csv", "README.md", "curves.png"})
+NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, SPLIT, RECIPE, METRICS, CHECKPOINT, LOCK})
 
 _LARGEST_JSON = 256 * 2**20  # a split of ten million names; more is no model of ours
 
@@ -45,15 +55,16 @@ _LARGEST_JSON = 256 * 2**20  # a split of ten million names; more is no model of
 # Writing
 
 
-def check_output(folder: str | os.PathLike[str], overwrite: bool) -> None:
+def check_output(folder: str | os.PathLike[str], overwrite: bool, resume: bool = False) -> None:
     """Check that a model can be written to a folder, before any work is spent: it is tried, and leaves no trace.
 
     Args:
         folder: where the model shall be; it may not exist yet.
         overwrite: whether a model that recipes wrote there may be replaced.
+        resume: whether an unfinished run there is to go on.
 
     Raises:
-        OutputError: the folder holds other files, a finished model, or cannot be written.
+        OutputError: the folder holds other files, a finished model, an unfinished run, or cannot be written.
     """
     path = Path(folder)
     if path.is_dir():
@@ -62,11 +73,17 @@ def check_output(folder: str | os.PathLike[str], overwrite: bool) -> None:
             raise OutputError(
                 f"{printable(path)} holds files that recipes did not write ({listed(foreign)}); choose another folder"
             )
-        if (path / MANIFEST).exists() and not overwrite:
-            raise OutputError(
-                f"{printable(path)} holds a finished model; choose another folder, or replace it with overwrite=True "
-                f"(--overwrite)"
-            )
+        if not overwrite and not resume:
+            if (path / CHECKPOINT).exists():
+                raise OutputError(
+                    f"{printable(path)} holds a run that was stopped; go on with resume=True (--resume), or start "
+                    f"again with overwrite=True (--overwrite)"
+                )
+            if (path / MANIFEST).exists():
+                raise OutputError(
+                    f"{printable(path)} holds a finished model; choose another folder, or replace it with "
+                    f"overwrite=True (--overwrite)"
+                )
     elif os.path.lexists(path):
         raise OutputError(f"{printable(path)} is a file; choose a folder's name for the model")
     try:
@@ -77,7 +94,9 @@ def check_output(folder: str | os.PathLike[str], overwrite: bool) -> None:
         raise _not_writable(path, error) from error
 
 
-def write(folder: str | os.PathLike[str], files: Mapping[str, bytes], overwrite: bool = True) -> Path:
+def write(
+    folder: str | os.PathLike[str], files: Mapping[str, bytes], overwrite: bool = True, keep: Sequence[str] = ()
+) -> Path:
     """Write a model folder whole or not at all.
 
     Everything is written and flushed beside the folder and moved there in one step. A kill at any byte leaves what was
@@ -87,6 +106,7 @@ def write(folder: str | os.PathLike[str], files: Mapping[str, bytes], overwrite:
         folder: where the model shall be.
         files: contents by bare file name.
         overwrite: whether a model that recipes wrote there is replaced.
+        keep: names of files that stay when the rest is replaced.
 
     Raises:
         OutputError: the folder holds other files or cannot be written.
@@ -98,6 +118,9 @@ def write(folder: str | os.PathLike[str], files: Mapping[str, bytes], overwrite:
         try:
             for name, content in files.items():
                 _write_file(scratch / name, content)
+            for name in keep:
+                if (path / name).exists():
+                    shutil.copy2(path / name, scratch / name)
             _sync(scratch)
             _move(scratch, path)
         finally:
@@ -124,6 +147,54 @@ def _write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace one file of ours, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written; what was there before stays.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.unlink(missing_ok=True)
+        _write_file(scratch, content)
+        os.replace(scratch, path)
+        _sync(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise OutputError(f"{printable(path)} cannot be written ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def running(folder: Path, files: Mapping[str, bytes], anew: bool) -> Iterator[None]:
+    """Hold a folder for one run, with the files that describe it; the kernel lets go of it even after a kill.
+
+    Args:
+        folder: the run's folder.
+        files: contents by name.
+        anew: whether to forget the state of a run that was there before.
+
+    Raises:
+        OutputError: another run holds it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "wb")  # noqa: SIM115, closed below, after the run
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    with lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise OutputError(f"{printable(folder)} is in use by another run; choose another folder") from error
+        if anew:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        for name, content in files.items():
+            write_file(folder / name, content)
+        yield
 
 
 def _move(scratch: Path, path: Path) -> None:
@@ -278,6 +349,28 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     return values
 
 
+def recorded(folder: str | os.PathLike[str]) -> dict[str, bytes]:
+    """The files about the run in a folder: its recipe, its split and its metrics, as far as they are there."""
+    found = {}
+    for name in (SPLIT, RECIPE, METRICS):
+        with contextlib.suppress(OSError):
+            path = Path(folder) / name
+            if path.stat().st_size <= _LARGEST_JSON:
+                found[name] = path.read_bytes()
+    return found
+
+
+def read_yaml(content: bytes | None) -> dict[str, Any]:
+    """Settings from YAML; none if there is no such file or it is damaged."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(content or b"")
+    except (ValueError, yaml.YAMLError):
+        values = None
+    return values if isinstance(values, dict) else {}
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, after checking that this version can read it."""
     manifest = read_json(folder, MANIFEST)
@@ -340,3 +433,65 @@ def read_weights(folder: Path, expected: str) -> dict[str, torch.Tensor]:
 def digest(content: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The state of a run
+
+
+def write_state(path: Path, state: Any) -> None:
+    """Write nested plain values and tensors as one safetensors file, whole or not at all.
+
+    The tensors are the file's tensors; where they belong stands as JSON in its header.
+
+    Raises:
+        OutputError: it cannot be written; what was there before stays.
+    """
+    import torch
+    from safetensors.torch import save
+
+    tensors: dict[str, torch.Tensor] = {}
+
+    def packed(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            name = str(len(tensors))
+            flat = value.detach().cpu()
+            last = flat.dim() == 4 and not flat.is_contiguous()
+            tensors[name] = flat.contiguous(memory_format=torch.contiguous_format).clone()
+            return {"tensor": name, "last": last}
+        if isinstance(value, Mapping):
+            return {"items": [[packed(key), packed(item)] for key, item in value.items()]}
+        if isinstance(value, (list, tuple)):
+            return {"list" if isinstance(value, list) else "tuple": [packed(item) for item in value]}
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+    header = {"state": json.dumps(packed(state))}
+    write_file(path, save(tensors, metadata=header))
+
+
+def read_state(path: Path) -> Any:
+    """What `write_state` wrote.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    def unpacked(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "tensor" in value:
+            tensor = file.get_tensor(value["tensor"])
+            return tensor.contiguous(memory_format=torch.channels_last) if value["last"] else tensor
+        if "items" in value:
+            return {unpacked(key): unpacked(item) for key, item in value["items"]}
+        return [unpacked(item) for item in value["list"]] if "list" in value else tuple(map(unpacked, value["tuple"]))
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return unpacked(json.loads(file.metadata()["state"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{printable(path)} is damaged ({printable(str(error), 80)})") from error

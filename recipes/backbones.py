@@ -113,6 +113,23 @@ def build(
     return (_torchvision if name.startswith(_TORCHVISION) else _timm)(name, labels, pretrained, weights, size)
 
 
+def check(name: str, *, pretrained: bool, weights: str | None) -> None:
+    """Refuse a name or weights that cannot be had, before time is spent on anything else.
+
+    Raises:
+        OptionError: no network has this name.
+        WeightsError: the weights cannot be had.
+    """
+    if weights is not None:
+        _check_weights_file(weights)
+    if name.startswith(_TORCHVISION):
+        _check_torchvision_name(name)
+        return
+    name = _local(name)
+    if pretrained and weights is None:
+        _fetched_weights(name, _timm_config(name))
+
+
 def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: int | None) -> tuple[Network, Figures]:
     import timm
 
@@ -241,11 +258,8 @@ def _torchvision(
 ) -> tuple[Network, Figures]:
     from torchvision.models import get_model, get_model_weights
 
+    _check_torchvision_name(name)
     architecture = name.removeprefix(_TORCHVISION)
-    names = _torchvision_names()
-    if architecture not in names:
-        known = [_TORCHVISION + entry for entry in names]
-        raise OptionError(f"there is no backbone {printable(name)!r}{did_you_mean(name, known)}")
     arguments = {"image_size": size} if size is not None and architecture.startswith("vit_") and size != 224 else {}
     best = get_model_weights(architecture).DEFAULT
     with _explained(name):
@@ -263,6 +277,12 @@ def _torchvision(
         crop_pct=wanted.crop_size[0] / wanted.resize_size[0],
     )
     return Network(body, figures.mean, figures.std, settings), figures
+
+
+def _check_torchvision_name(name: str) -> None:
+    known = [_TORCHVISION + entry for entry in _torchvision_names()]
+    if name not in known:
+        raise OptionError(f"there is no backbone {printable(name)!r}{did_you_mean(name, known)}")
 
 
 def _load_file(body: nn.Module, weights: str, name: str) -> None:
@@ -463,12 +483,13 @@ def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
     known = [str(name) for name in factory.list_optimizers()]
     if preset.optimizer.lower() not in known:
         raise OptionError(f"there is no optimizer {preset.optimizer!r}{did_you_mean(preset.optimizer, known)}")
+    layered = preset.layer_decay < 1 and hasattr(network.body, "group_matcher")  # torchvision does not name its layers
     chosen: torch.optim.Optimizer = factory.create_optimizer_v2(
         network.body,
         preset.optimizer.lower(),
         lr=preset.lr,
         weight_decay=preset.weight_decay,
-        layer_decay=preset.layer_decay if preset.layer_decay < 1 else None,
+        layer_decay=preset.layer_decay if layered else None,
     )
     return chosen
 
@@ -481,19 +502,29 @@ def freeze(network: Network, stages: int) -> None:
     """
     if stages == 0:
         return
-    kept = {name for name, _ in network.body.named_parameters()}
+    body: Any = network.body
     if stages < 0:
-        head = network.head
-        kept = {name for name, value in network.body.named_parameters() if head and any(value is p for p in head.parameters())}
-    elif hasattr(network.body, "group_matcher"):
+        layers = [] if network.head is None else [network.head]
+        trained = {id(value) for layer in layers for value in layer.parameters()}
+    elif hasattr(body, "group_matcher"):
         from timm.models import group_parameters
 
-        groups: dict[int, list[str]] = group_parameters(network.body, network.body.group_matcher(coarse=True))
-        order = sorted(groups)
-        kept = {name for place in order[stages:] for name in groups[place]}
-    if not kept:
-        raise OptionError(f"freeze={stages} leaves nothing to train in {network.config['architecture']}")
-    if stages > 0 and not hasattr(network.body, "group_matcher"):
+        groups = group_parameters(body, body.group_matcher(coarse=True))
+        later = {name for place in sorted(groups)[stages:] for name in groups[place]}
+        trained = {id(value) for name, value in body.named_parameters() if name in later}
+    else:
         raise OptionError(f"freeze={stages}: {network.config['architecture']} has no stages to count; take 0 or -1")
-    for name, value in network.body.named_parameters():
-        value.requires_grad_(name in kept)
+    if not trained:
+        raise OptionError(f"freeze={stages} leaves nothing to train in {network.config['architecture']}")
+    for value in body.parameters():
+        value.requires_grad_(id(value) in trained)
+
+
+def frozen_parts(network: Network) -> list[nn.Module]:
+    """The parts of the network that are not trained; they stay in evaluation mode."""
+
+    def frozen(part: nn.Module) -> bool:
+        values = list(part.parameters())
+        return bool(values) and not any(value.requires_grad for value in values)
+
+    return [part for part in network.body.modules() if frozen(part)]

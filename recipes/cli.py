@@ -128,6 +128,7 @@ def _fit(words: list[str]) -> int:
     parser.add_argument(
         "--preset", type=str, default="default", help=f"the settings to start from: {', '.join(PRESETS)}"
     )
+    parser.add_argument("--resume", action="store_true", help=documented["resume"])
     parser.add_argument("--overwrite", action="store_true", help=documented["overwrite"])
     parser.add_argument("--quiet", action="store_true", help=documented["quiet"])
     parser.add_argument(
@@ -135,6 +136,8 @@ def _fit(words: list[str]) -> int:
     )
     _add_options(parser, cls, "model")
     _add_options(parser, Preset, "training")
+    if words and not words[0].startswith("-"):
+        config.pop("data", None)  # what is typed comes over what the file says
     given = _options_apart(_parsed(parser, [*_as_words(config, parser), *words]), cls)
     task = cls(**given.pop("options"))
     given["out"] = given.get("out") or _free_name(given["data"])
@@ -342,7 +345,7 @@ def _as_words(config: dict[str, Any], parser: ArgumentParser) -> list[str]:
             raise OptionError(
                 f"--config has an unknown option {printable(str(name))!r}{did_you_mean(str(name), known)}"
             )
-        if name in ("overwrite", "quiet"):
+        if name in ("overwrite", "quiet", "resume"):
             words += [f"--{name}"] if value is True else []
         elif name == "data":
             words = [str(value), *words]

@@ -33,11 +33,13 @@ class Examples:
         inputs: paths of the pictures.
         targets: for each input the place of its label in `labels`.
         labels: the labels' names, sorted.
+        unreadable: files that were left out because they cannot be read.
     """
 
     inputs: list[str]
     targets: list[int]
     labels: tuple[str, ...]
+    unreadable: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -90,7 +92,7 @@ def read_picture_folders(data: Any, val: Any, fraction: float, seed: int) -> Spl
     Raises:
         DataError: the folder does not exist or does not hold two labels with pictures.
     """
-    root = _folder(data)
+    root = find_folder(data)
     parts = split_folders(root)
     notes: list[str] = []
     train = read_labelled(parts.get("train", root), notes=notes, every_label=True)
@@ -98,7 +100,7 @@ def read_picture_folders(data: Any, val: Any, fraction: float, seed: int) -> Spl
         val = parts["val"]
     test = read_labelled(parts["test"], train.labels, notes) if "test" in parts else None
     if val is not None:
-        return Splits(train, read_labelled(_folder(val), train.labels, notes), test, notes, root)
+        return Splits(train, read_labelled(find_folder(val), train.labels, notes), test, notes, root)
     kept, held_out = stratified_split(train.targets, fraction, seed)
     return Splits(train.take(kept), train.take(held_out), test, notes, root)
 
@@ -109,7 +111,7 @@ def read_held_out(data: Any, labels: tuple[str, ...]) -> Examples:
     Raises:
         DataError: the folder cannot be used, or has a label that is not among `labels`.
     """
-    root = _folder(data)
+    root = find_folder(data)
     parts = split_folders(root)
     folder = parts.get("test") or parts.get("val") or root
     notes: list[str] = []
@@ -219,7 +221,9 @@ def _without_unreadable(examples: Examples, notes: list[str]) -> Examples:
     if 2 * len(bad) > len(examples):
         raise DataError(f"most pictures cannot be read, {summary}")
     notes.append(f"left out {summary}")
-    return examples.take([place for place, reason in enumerate(reasons) if not reason])
+    kept = examples.take([place for place, reason in enumerate(reasons) if not reason])
+    kept.unreadable = [examples.inputs[place] for place in bad]
+    return kept
 
 
 def _tried(paths: list[str]) -> list[str | None]:
@@ -244,7 +248,12 @@ def stratified_split(targets: Sequence[int], fraction: float, seed: int) -> tupl
     return [place for place in range(len(targets)) if place not in apart], sorted(held_out)
 
 
-def _folder(data: Any) -> str:
+def find_folder(data: Any) -> str:
+    """The folder that was given.
+
+    Raises:
+        DataError: it does not exist (the nearest name beside it is in the message) or is a file.
+    """
     if not isinstance(data, (str, os.PathLike)):
         raise DataError(f"expected a folder of pictures, found {type(data).__name__}")
     path = os.path.expanduser(os.fspath(data))

@@ -81,6 +81,10 @@ def fit_head(module: TrainingModule, data: DataModule) -> None:
         chosen = np.random.default_rng(module.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
         train = train.take(sorted(chosen.tolist()))
     seen = _features(network, head, data.loader(EncodedExamples(train, data.codec)))
+    for view in range(module.preset.views):
+        varied = EncodedExamples(train, data.codec, module.preset)
+        more = _features(network, head, data.loader(varied, [(view, place) for place in range(len(train))]))
+        seen = torch.cat([seen[0], more[0]]), torch.cat([seen[1], more[1]])
     held_out = _features(network, head, data.loader(EncodedExamples(data.splits.val, data.codec)))
     weight, bias = _logistic_regression(seen, held_out, head.out_features)
     with torch.no_grad():
@@ -110,17 +114,20 @@ def _logistic_regression(
     seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], labels: int
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of the regression whose strength of regularisation does best on the held-out examples."""
-    mean, std = seen[0].mean(0), seen[0].std(0).clamp_min(1e-6)
+    mean, std = seen[0].mean(0), seen[0].std(0) + 1e-3 * seen[0].std()
     x, held_x = (seen[0] - mean) / std, (held_out[0] - mean) / std
-    best: tuple[float, float] | None = None
+    lowest = math.inf
     weight, bias = torch.zeros(labels, x.shape[1]), torch.zeros(labels)
-    for strength in (1.0, 0.1, 0.01, 0.001, 0.0001):  # from strong to weak, each starting from the one before
+    threads = torch.get_num_threads()
+    if x.numel() < 2**20:  # steps this small only wait for one another on several threads
+        torch.set_num_threads(1)
+    for strength in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001):  # from strong to weak, each starting from the one before
         weight, bias = _minimised(x, seen[1], weight, bias, strength)
         scores = held_x @ weight.T + bias
-        loss = nn.functional.cross_entropy(scores, held_out[1])
-        rank = (float((scores.argmax(1) == held_out[1]).float().mean()), -float(loss))
-        if best is None or rank > best:
-            best, chosen = rank, (weight, bias)
+        loss = float(nn.functional.cross_entropy(scores, held_out[1]))  # steadier than accuracy on few examples
+        if loss < lowest:
+            lowest, chosen = loss, (weight, bias)
+    torch.set_num_threads(threads)
     weight, bias = chosen
     return weight / std, bias - weight @ (mean / std)
 
@@ -131,7 +138,7 @@ def _minimised(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, strength: flo
 
     def loss() -> Tensor:
         search.zero_grad()
-        value = nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.5 * strength * weight.square().mean(0).sum()
+        value = nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.5 * strength * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -163,7 +163,16 @@ def seconds(time: str) -> int:
 
 def _problems(preset: Preset) -> list[tuple[str, str]]:
     """The settings whose values make no sense, and why."""
-    shares = ("warmup", "label_smoothing", "mix_off", "hflip", "random_erasing", "val_fraction", "crop_scale", "layer_decay")
+    shares = (
+        "warmup",
+        "label_smoothing",
+        "mix_off",
+        "hflip",
+        "random_erasing",
+        "val_fraction",
+        "crop_scale",
+        "layer_decay",
+    )
     rules: list[tuple[str, bool, str]] = [
         *((name, preset.__dict__[name] >= 1, "it is at least 1") for name in ("batch_size", "accumulate", "devices")),
         *((name, 0 <= preset.__dict__[name] <= 1, "it is a share from 0 to 1") for name in shares),

@@ -90,7 +90,7 @@ class History:
         best_epoch: the epoch whose weights were kept; 0 is the state before the first.
         precision: what the run computed in.
         seconds: how long it took.
-        stopped: the signal that ended it early, such as SIGINT, or None.
+        stopped: what ended it early, such as SIGINT, or None.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -98,3 +98,9 @@ class History:
     precision: str = "32"
     seconds: float = 0.0
     stopped: str | None = None
+
+    def csv(self) -> str:
+        """The epochs as a table, one row each."""
+        names = list(dict.fromkeys(name for row in self.epochs for name in row))
+        lines = [",".join(names), *(",".join(str(row.get(name, "")) for name in names) for row in self.epochs)]
+        return "\n".join(lines) + "\n"

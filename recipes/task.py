@@ -9,23 +9,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import recipes
 from recipes import artifact, presets
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, printable, say, table
-from recipes.errors import DataError, ModelError, NotFittedError
+from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError
 from recipes.presets import Preset
 from recipes.results import Evaluation, History, Prediction
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
     from torchmetrics import MetricCollection
 
@@ -53,11 +54,15 @@ class Task(ABC):
         self.codec: Codec | None = None
         self.network: Network | None = None
         self.history: History | None = None
-        self._splits: dict[str, list[str]] = {}
         self._recipe: dict[str, Any] = {}
+        self._records: dict[str, bytes] = {}  # files about the run, as they are saved with the model
         self._scores: dict[str, float] = {}
 
     # -- what a task fills in -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def check(self, data: Any) -> None:
+        """Refuse at once what cannot work: data that is not there, options that are wrong."""
 
     @abstractmethod
     def read(self, data: Any, val: Any, preset: Preset) -> Splits:
@@ -100,6 +105,7 @@ class Task(ABC):
         *,
         preset: str | Preset = "default",
         out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
         overwrite: bool = False,
         quiet: bool = False,
         **settings: Any,
@@ -112,6 +118,7 @@ class Task(ABC):
             val: a folder of the same form for validation; without one a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
             out: a folder to save the model to; nothing is written without it.
+            resume: go on with the run in `out` that was stopped or killed; it ends as if it had never been.
             overwrite: replace a finished model in `out`.
             quiet: show nothing.
             **settings: any setting of the preset (`epochs=5`), or any argument of `pytorch_lightning.Trainer`
@@ -125,17 +132,26 @@ class Task(ABC):
         """
         chosen, trainer_arguments = presets.sorted_out(preset, settings)
         if out is not None:
-            artifact.check_output(out, overwrite)
+            artifact.check_output(out, overwrite, resume)
+        elif resume:
+            raise OptionError("resume=True needs out=FOLDER, the folder of the run to go on with")
+        self.check(data)
         batches, module = self._lightning(data, val, chosen, trainer_arguments, quiet)
+        self._settle(module, batches, artifact.recorded(out) if resume and out else {}, trainer_arguments)
 
         from recipes import training
 
-        with training.own_random_state(chosen.seed):
-            self.history = training.train(module, batches, trainer_arguments, quiet)
-        held_out = batches.splits.val
-        evaluation = self._scored(held_out) if len(held_out) else None
-        self._scores = evaluation.scores if evaluation else {}
-        where = self.save(out) if out is not None else None
+        run = Path(out) if out is not None else None
+        with artifact.running(run, self._records, anew=not resume) if run else nullcontext():
+            with training.own_random_state(chosen.seed):
+                self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
+            self._records[artifact.METRICS] = self.history.csv().encode()
+            held_out = batches.splits.val
+            evaluation = self._scored(held_out) if len(held_out) else None
+            self._scores = evaluation.scores if evaluation else {}
+            where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
+        if self.history.stopped and not hasattr(signal, self.history.stopped):
+            raise TrainingError(f"{self.history.stopped}; the weights of epoch {self.history.best_epoch} were kept")
         if not quiet:
             show_result(self, evaluation, where)
         return self
@@ -207,27 +223,7 @@ class Task(ABC):
             NotFittedError: the task has neither been fitted nor loaded.
             OutputError: the folder holds other files or cannot be written.
         """
-        codec, network = self._fitted()
-        weights = artifact.weights_bytes(network.body.state_dict())
-        manifest = {
-            "format": artifact.FORMAT,
-            "recipes": recipes.__version__,
-            "task": self.command,
-            "options": dataclasses.asdict(self),
-            "codec": dataclasses.asdict(codec),
-            "network": network.config,
-            "weights_sha256": artifact.digest(weights),
-            "scores": self._scores,
-            "history": dataclasses.asdict(self.history) if self.history else None,
-        }
-        files = {artifact.WEIGHTS: weights}
-        if config := self.library_config(codec, network):
-            files[artifact.CONFIG] = artifact.json_bytes(config)
-        if self._splits:
-            files["split.json"] = artifact.json_bytes(self._splits)
-        if self._recipe:
-            files["recipe.yaml"] = artifact.yaml_bytes(self._recipe)
-        return artifact.write(folder, files | {artifact.MANIFEST: artifact.json_bytes(manifest)}, overwrite)
+        return self._save(folder, overwrite)
 
     @classmethod
     def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:
@@ -246,6 +242,7 @@ class Task(ABC):
         task.network = task.reopen(task.codec, manifest.get("network"), where, digest).eval()
         task.history = rebuilt(History, manifest["history"]) if manifest.get("history") else None
         task._scores = dict(manifest.get("scores") or {})
+        task._records = artifact.recorded(where)
         return task
 
     def lightning(
@@ -274,7 +271,7 @@ class Task(ABC):
         training.check_trainer_arguments(trainer_arguments)
         with training.own_random_state(preset.seed):
             self.codec, self.network = self.make(splits.train.labels, preset)
-        self._splits, self._scores, self.history = splits.record(), {}, None
+        self._scores, self.history = {}, None
         self._recipe = {
             "task": self.command,
             "data": os.path.abspath(data) if isinstance(data, (str, os.PathLike)) else None,
@@ -282,10 +279,62 @@ class Task(ABC):
             **dataclasses.asdict(self),
             **dataclasses.asdict(preset),
         }
+        self._records = {
+            artifact.SPLIT: artifact.json_bytes(splits.record()),
+            artifact.RECIPE: artifact.yaml_bytes(self._recipe),
+        }
         metrics = self.metrics(len(self.codec.labels))
         loss = partial(self.loss, preset=preset)
         module = training.TrainingModule(self.network, self.codec, loss, metrics, preset)
         return DataModule(splits, self.codec, preset), module
+
+    def _settle(
+        self,
+        module: TrainingModule,
+        batches: DataModule,
+        recorded: dict[str, bytes],
+        trainer_arguments: dict[str, Any],
+    ) -> None:
+        """Settle what the run computes in; where it goes on with a recorded run, check that it is the same one."""
+        from recipes import preparing
+
+        before = artifact.read_yaml(recorded.get(artifact.RECIPE))
+        precision: Any = before.get("precision") or preparing.precision(module, batches, trainer_arguments)
+        module.preset = batches.preset = dataclasses.replace(module.preset, precision=precision)
+        self._recipe["precision"] = precision
+        self._records[artifact.RECIPE] = artifact.yaml_bytes(self._recipe)
+        free = {"workers", "time", "logger", "accelerator"}  # these change nothing in what comes out
+        for name, value in self._recipe.items():
+            if before and name not in free and before.get(name) != value:
+                raise OptionError(
+                    f"the run to resume had {name}={before.get(name)!r}, not {value!r}; give the same, or start "
+                    f"another run in another folder"
+                )
+        if before and recorded.get(artifact.SPLIT) != self._records[artifact.SPLIT]:
+            raise DataError(
+                "the data is not what the run to resume began with: files were added, removed or renamed; start "
+                "another run in another folder"
+            )
+
+    def _save(self, folder: str | os.PathLike[str], overwrite: bool = True, keep_checkpoint: bool = False) -> Path:
+        codec, network = self._fitted()
+        weights = artifact.weights_bytes(network.body.state_dict())
+        manifest = {
+            "format": artifact.FORMAT,
+            "recipes": recipes.__version__,
+            "task": self.command,
+            "options": dataclasses.asdict(self),
+            "codec": dataclasses.asdict(codec),
+            "network": network.config,
+            "weights_sha256": artifact.digest(weights),
+            "scores": self._scores,
+            "history": dataclasses.asdict(self.history) if self.history else None,
+        }
+        files = {artifact.WEIGHTS: weights, **self._records}
+        if config := self.library_config(codec, network):
+            files[artifact.CONFIG] = artifact.json_bytes(config)
+        files[artifact.MANIFEST] = artifact.json_bytes(manifest)
+        return artifact.write(folder, files, overwrite, keep=[artifact.CHECKPOINT] if keep_checkpoint else [])
 
     def _fitted(self) -> tuple[Codec, Network]:
         if self.codec is None or self.network is None:
@@ -324,7 +373,7 @@ class Task(ABC):
         if not rows:
             raise DataError("none of the examples can be read")
         evaluation = self.evaluation(torch.stack(rows), torch.tensor(targets))
-        return dataclasses.replace(evaluation, unreadable=lost)
+        return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
 
 
 def _with_options(cls: type[Self], values: Any) -> Self:

@@ -12,23 +12,28 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks.weight_averaging import WeightAveraging
+from pytorch_lightning.plugins.io import CheckpointIO
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from recipes import backbones, preparing
+from recipes import artifact, backbones, inference, preparing
 from recipes.backbones import Network
+from recipes.codec import Codec
 from recipes.data import Batch, DataModule
 from recipes.display import console, listed, say
 from recipes.errors import OptionError, TrainingError, did_you_mean
-from recipes.presets import Preset, setting_types
+from recipes.presets import Preset, seconds, setting_types
 from recipes.results import History
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -39,14 +44,18 @@ class TrainingModule(pl.LightningModule):
 
     Args:
         network: the network.
+        codec: how the network's scores are read in prediction, so that validation reads them alike.
         loss: the task's loss of (scores, targets).
         metrics: the task's validation scores; the first is the one that decides which epoch is kept.
         preset: optimizer, learning rates and schedule.
     """
 
-    def __init__(self, network: Network, loss: Loss, metrics: MetricCollection, preset: Preset) -> None:
+    def __init__(self, network: Network, codec: Codec, loss: Loss, metrics: MetricCollection, preset: Preset) -> None:
         super().__init__()
-        self.network, self.loss, self.metrics, self.preset = network, loss, metrics, preset
+        self.network, self.codec, self.loss, self.metrics, self.preset = network, codec, loss, metrics, preset
+        backbones.freeze(network, preset.freeze)
+        self.frozen = backbones.frozen_parts(network) if preset.freeze else []
+        self.step_network: Any = torch.compile(network) if preset.compile else network
         self.validation: dict[str, float] = {}
         self.lost: set[str] = set()
         self._val_loss: list[tuple[Tensor, int]] = []
@@ -58,16 +67,14 @@ class TrainingModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Chance inside the network (dropout) depends on (seed, epoch), so that a run can be taken up again."""
         torch.manual_seed(int(np.random.default_rng((self.preset.seed, self.current_epoch)).integers(2**62)))
+        for part in self.frozen:
+            part.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch.
-
-        Raises:
-            TrainingError: it is not a finite number.
-        """
+        """The loss of one batch."""
         pixels, targets, lost = batch
         self.lost.update(lost)
-        value = self.loss(self.network(pixels), targets)
+        value = self.loss(self.step_network(pixels), targets)
         self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(pixels))
         return value
 
@@ -80,7 +87,7 @@ class TrainingModule(pl.LightningModule):
         """Scores of one clean batch."""
         pixels, targets, lost = batch
         self.lost.update(lost)
-        scores = self.network(pixels).float()
+        scores = inference.scores_of(self.step_network, self.codec, pixels).float()
         self._val_loss.append((self.loss(scores, targets).detach(), len(targets)))
         self.metrics.update(scores, targets)
 
@@ -125,6 +132,14 @@ class KeepBest(Callback):
         self.best_epoch: int | None = None
         self.state: dict[str, Tensor] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "state": self.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What a checkpoint gives back."""
+        self.best, self.best_epoch, self.state = state_dict["best"], state_dict["best_epoch"], state_dict["state"]
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare the epoch that was just validated with the best so far."""
         assert isinstance(pl_module, TrainingModule)
@@ -138,12 +153,43 @@ class KeepBest(Callback):
             trainer.should_stop = True
 
 
+class MovingAverage(WeightAveraging):
+    """An exponential moving average of the weights, which is what validation sees and what is kept.
+
+    The decay rises from 0.1 to its full value, `min(decay, (1 + n) / (10 + n))` after n steps, so that a short run is
+    not held back by where it began.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def averaged(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+            if not average.is_floating_point():
+                return current
+            return torch.lerp(current, average, min(decay, (1 + int(steps)) / (10 + int(steps))))
+
+        super().__init__(avg_fn=averaged)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Not yet: the averaged weights stay until they have been kept."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Back to the weights in training."""
+        super().on_validation_epoch_end(trainer, pl_module)
+
+
 class Recorder(Callback):
     """Writes one row for each epoch into the history."""
 
-    def __init__(self, history: History) -> None:
-        self.history = history
-        self.began, self.images = 0.0, 0
+    def __init__(self, history: History, lr: float) -> None:
+        self.history, self.lr = history, lr
+        self.began, self.images, self.rate = 0.0, 0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"epochs": self.history.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What a checkpoint gives back."""
+        self.history.epochs[:] = state_dict["epochs"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -156,9 +202,9 @@ class Recorder(Callback):
         self.images += len(batch[0])
         self.rate = self.images / (time.perf_counter() - self.began)
         if not torch.isfinite(outputs["loss"]):
-            raise TrainingError(
+            raise Diverged(
                 f"the loss became {float(outputs['loss']):g} at step {trainer.global_step} (epoch "
-                f"{trainer.current_epoch + 1}); lower the learning rate, for example to a tenth"
+                f"{trainer.current_epoch + 1}); lower the learning rate, for example lr={self.lr / 10:g}"
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -219,6 +265,40 @@ def _scores(module: pl.LightningModule) -> str:
     return "".join(f"  {name} {value:.3f}" for name, value in values.items())
 
 
+class Diverged(Exception):  # noqa: N818, the error is raised once the good weights are back
+    """The loss is no number any more."""
+
+
+class Saver(Callback):
+    """Writes the state of the run at the end of each epoch, so that a killed run can be taken up again."""
+
+    def __init__(self, run: Path, history: History) -> None:
+        self.run, self.history = run, history
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the checkpoint, then the table of metrics."""
+        trainer.save_checkpoint(self.run / artifact.CHECKPOINT)
+        if trainer.is_global_zero:
+            artifact.write_file(self.run / "metrics.csv", self.history.csv().encode())
+
+
+class StateFiles(CheckpointIO):
+    """Checkpoints as one safetensors file, written whole; Lightning's own are pickled and may be torn by a kill."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write the state of a run."""
+        artifact.write_state(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read the state of a run."""
+        state: dict[str, Any] = artifact.read_state(Path(path))
+        return state
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Forget the state of a run."""
+        Path(path).unlink(missing_ok=True)
+
+
 class Stopped(Exception):  # noqa: N818, an end and no error
     """Training was asked to stop by a signal."""
 
@@ -273,72 +353,118 @@ def signals_put_back() -> Iterator[None]:
 
 
 def train(
-    module: TrainingModule, data: DataModule, trainer_arguments: Mapping[str, Any], quiet: bool = False
+    module: TrainingModule,
+    data: DataModule,
+    trainer_arguments: Mapping[str, Any],
+    *,
+    quiet: bool = False,
+    run: Path | None = None,
 ) -> History:
     """One `Trainer.fit`; the best epoch's weights are in the network afterwards.
 
     Args:
-        module: the network in training.
+        module: the network in training; its preset's precision is settled.
         data: its batches.
         trainer_arguments: for `pl.Trainer`, over those that the preset gives.
         quiet: show no progress.
+        run: a folder for the state of the run; if there is one already, the run goes on from it.
 
     Raises:
-        TrainingError: the loss is no number any more, or memory ran out.
+        TrainingError: memory ran out, or a layer cannot train on such batches.
         KeyboardInterrupt: stopped before there was anything to keep.
     """
     preset = module.preset
     began = time.perf_counter()
-    history = History(precision=preparing.precision(module, data, trainer_arguments))
-    if preset.head_first:
+    history = History(precision=preset.precision)
+    checkpoint = run / artifact.CHECKPOINT if run and (run / artifact.CHECKPOINT).exists() else None
+    if preset.head_first and checkpoint is None:
         preparing.fit_head(module, data)
-    best, recorder, stop = KeepBest(preset.patience), Recorder(history), StopOnSignal()
-    watchers = [recorder, best, *([] if quiet else [ProgressBar(recorder)]), stop]
+    best, recorder = KeepBest(preset.patience), Recorder(history, preset.lr)
+    watchers: list[Callback] = [recorder, best]
+    watchers += [MovingAverage(preset.ema)] if preset.ema else []
+    watchers += [] if quiet else [ProgressBar(recorder)]
+    watchers += [Saver(run, history)] if run else []
     with _quiet_lightning(), signals_put_back():
-        trainer = make_trainer(preset, history.precision, watchers, trainer_arguments)
-        try:
-            trainer.fit(module, data)
-        except Stopped as reason:
-            history.stopped = str(reason)
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"memory ran out at batch_size={preset.batch_size}; try batch_size={max(1, preset.batch_size // 2)}"
-            ) from error
+        if preset.epochs:
+            trainer = make_trainer(preset, [*watchers, StopOnSignal()], trainer_arguments)
+            try:
+                trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
+            except (Stopped, Diverged) as reason:
+                history.stopped = str(reason)
+            except (RuntimeError, ValueError) as error:
+                raise _explained(error, preset) from error
     if best.state:
         module.network.load_state_dict(best.state)
     elif history.stopped:
         raise KeyboardInterrupt
     history.best_epoch = best.best_epoch
     history.seconds = round(time.perf_counter() - began, 1)
-    module.network.cpu().eval()
+    module.network.cpu().eval().requires_grad_(True)
     if module.lost:
         say(f"warning: {len(module.lost)} files could not be read during training: {listed(sorted(module.lost))}")
     return history
 
 
-def make_trainer(preset: Preset, precision: str, callbacks: list[Callback], arguments: Mapping[str, Any]) -> pl.Trainer:
+def _explained(error: Exception, preset: Preset) -> Exception:
+    """The two ways in which torch commonly refuses, in words; anything else as it is."""
+    words = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in words:
+        smaller = max(1, preset.batch_size // 2)
+        return TrainingError(
+            f"memory ran out at batch_size={preset.batch_size}; try batch_size={smaller}, and accumulate=2 for the "
+            f"same effect"
+        )
+    if "more than 1 value per channel" in words:
+        return TrainingError(
+            f"batch norm cannot train on one picture at a time (batch_size={preset.batch_size}); take 2 or more"
+        )
+    return error
+
+
+def make_trainer(preset: Preset, callbacks: list[Callback], arguments: Mapping[str, Any]) -> pl.Trainer:
     """A Trainer with the preset's settings; any argument of `pl.Trainer` in `arguments` comes over them.
 
     Raises:
-        OptionError: `pl.Trainer` has no such argument.
+        OptionError: `pl.Trainer` has no such argument, or a logger's package is missing.
     """
     check_trainer_arguments(arguments)
-    own = arguments.get("callbacks") or []
     settings = {
         "max_epochs": preset.epochs,
         "accelerator": preset.accelerator,
         "devices": preset.devices,
-        "precision": {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision],
+        "precision": {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[preset.precision],
+        "accumulate_grad_batches": preset.accumulate,
         "gradient_clip_val": preset.clip_grad or None,
+        "max_time": timedelta(seconds=seconds(preset.time)) if preset.time else None,
         "num_sanity_val_steps": -1 if preset.head_first else 0,  # the fitted head is a candidate like any epoch
-        "logger": False,
+        "logger": _logger(preset.logger),
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "log_every_n_steps": 10,
     }
-    more = {**arguments, "callbacks": [*callbacks, *(own if isinstance(own, (list, tuple)) else [own])]}
+    more = {
+        **arguments,
+        "callbacks": [*callbacks, *_as_list(arguments.get("callbacks"))],
+        "plugins": [StateFiles(), *_as_list(arguments.get("plugins"))],
+    }
     return pl.Trainer(**{**settings, **more})
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _logger(name: str) -> Any:
+    from pytorch_lightning import loggers
+
+    if name == "none":
+        return False
+    kind = {"tensorboard": loggers.TensorBoardLogger, "wandb": loggers.WandbLogger, "csv": loggers.CSVLogger}[name]
+    try:
+        return kind(save_dir="logs")
+    except (ImportError, ModuleNotFoundError) as error:
+        raise OptionError(f"logger={name} needs a package that is not installed: pip install {name}") from error
 
 
 def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:

@@ -148,7 +148,8 @@ from recipes import ImageClassifier
 from recipes.demo import draw_shapes
 draw_shapes({str(tmp_path / "shapes")!r}, 4, seed=0, size=16)
 task = ImageClassifier(backbone="test_resnet", pretrained=False, size=32)
-task.codec, task.network = task.make(("a", "b"))
+from recipes import Preset
+task.codec, task.network = task.make(("a", "b"), Preset())
 task.save({str(tmp_path / "model")!r})
 import recipes
 recipes.load({str(tmp_path / "model")!r}).predict({str(tmp_path / "shapes" / "star")!r})

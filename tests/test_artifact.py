@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -186,7 +187,7 @@ def test_an_own_model_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_an_own_model_is_not_replaced_unasked(tmp_path: Path) -> None:
     artifact.write(tmp_path / "pets", FILES)
-    with pytest.raises(OutputError, match="finished model.*overwrite"):
+    with pytest.raises(OutputError, match=r"finished model.*overwrite"):
         artifact.write(tmp_path / "pets", FILES, overwrite=False)
 
 
@@ -221,10 +222,8 @@ def test_a_folder_with_files_of_others_is_refused_and_left_as_it_is(tmp_path: Pa
 def test_a_readme_that_the_user_wrote_beside_the_model_is_kept(tmp_path: Path) -> None:
     artifact.write(tmp_path / "pets", FILES)
     (tmp_path / "pets" / "README.md").write_text("how I made it")
-    try:
+    with contextlib.suppress(OutputError):  # refusing is right, too
         artifact.write(tmp_path / "pets", FILES)
-    except OutputError:
-        pass  # refusing is right, too
     assert (tmp_path / "pets" / "README.md").read_text() == "how I made it"
 
 
@@ -306,10 +305,13 @@ def test_a_write_that_fails_in_the_middle_leaves_what_was_there(
         return real(*arguments, **options)
 
     monkeypatch.setattr(os, function, failing)
+    problem = ""
     try:
         artifact.write(tmp_path / "pets", FILES)
     except OutputError as error:
-        assert "No space left on device" in str(error)
+        problem = str(error)
+    if problem:
+        assert "No space left on device" in problem
         assert everything(tmp_path) == before
     else:
         assert len(calls) < nth
@@ -448,11 +450,11 @@ def test_a_manifest_with_wrong_types_is_refused_or_harmless(pets: Path, name: st
     edited(pets, lambda values: values.update({name: value}))
     try:
         model = recipes.load(pets)
-    except ModelError as error:
-        assert str(error).isprintable()
-    else:
-        assert name in ("options", "history", "scores")
-        assert model.predict(draw_picture(COLOURS["red"], 1))[0].label == "red"
+    except ModelError:
+        refusal(pets)
+        return
+    assert name in ("options", "history", "scores")
+    assert model.predict(draw_picture(COLOURS["red"], 1))[0].label == "red"
 
 
 @pytest.mark.parametrize("name", ["task", "codec", "network", "weights_sha256"])

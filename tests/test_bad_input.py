@@ -113,7 +113,7 @@ def test_val_with_an_unknown_label_is_one_line(fit: Fit) -> None:
     draw_pictures("photos/val", 2, {"reed": (255, 0, 0)})
     code, said = fit("photos")
     assert (code, len(said.splitlines())) == (2, 1)
-    assert "did you mean red?" in said
+    assert "did you mean red" in said
 
 
 # -- folders with everything in them ----------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_a_folder_with_everything_in_it_is_fitted_and_all_that_was_left_out_is_c
     Path("photos/blue/page.jpg").write_text("<html>not found</html>")
     Path("photos/blue/bomb.png").write_bytes(bomb())
     os.mkfifo("photos/blue/pipe.jpg")
-    os.symlink("..", "photos/blue/loop")
+    os.symlink(".", "photos/blue/loop")
     code, said = fit("photos")
     assert code == 0, said
     for words in (
@@ -151,7 +151,7 @@ def test_a_folder_with_everything_in_it_is_fitted_and_all_that_was_left_out_is_c
         assert silent not in said
 
 
-def test_names_of_any_kind_are_fitted_saved_and_predicted(fit: Fit, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_names_of_any_kind_are_fitted_saved_and_predicted(fit: Fit, capfd: pytest.CaptureFixture[str]) -> None:
     labels = ["two words", "a \U0001f408", 'it\'s "so"', "two\nlines", "=1+1", "-x", "caf\udce9", "\x1b[2Jclear"]
     root = "my \udce9 photos"
     for place, label in enumerate(labels):
@@ -170,7 +170,7 @@ def test_names_of_any_kind_are_fitted_saved_and_predicted(fit: Fit, capfdbinary:
         *split["val"],
     }
     assert main(["predict", "model \udce9", root, "--format", "jsonl"]) == 0
-    rows = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert {row["file"] for row in rows} == {os.path.join(root, name) for part in split.values() for name in part}
 
 

@@ -118,7 +118,7 @@ try:
 except SystemExit as ended:
     code = ended.code
 print()
-print(code, sorted({"torch", "torchvision", "timm", "pytorch_lightning", "numpy.linalg"} & set(sys.modules) - {"numpy.linalg"}))
+print(code, sorted({"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics"} & set(sys.modules)))
 """
     for words in (
         ["--help"],
@@ -176,7 +176,7 @@ def test_nothing_at_all_shows_the_overview_and_is_a_mistake(run: Callable[..., t
         (["fit", "--epochs", "3"], "expected a task"),
         (["fit", "image-classifier"], "expected data"),
         (["fit", "image-classifier", "DATA", "--epoch", "3"], "did you mean --epochs?"),
-        (["fit", "image-classifier", "DATA", "--batchsize=3"], "did you mean --batch-size?"),
+        (["fit", "image-classifier", "DATA", "--batchsize=3"], "did you mean --batch-size"),
         (["fit", "image-classifier", "DATA", "--epochs", "many"], "--epochs takes a whole number, found 'many'"),
         (["fit", "image-classifier", "DATA", "--epochs", "1.5"], "--epochs takes a whole number"),
         (["fit", "image-classifier", "DATA", "--epochs", "0"], "at least 1"),
@@ -243,7 +243,7 @@ def test_a_folder_may_have_any_name(
     # A mistake that is found after the names were read and before any work: the output is a file.
     draw_pictures(tmp_path / f"{name}in", 1)
     (tmp_path / name).touch()
-    code, _, err = run("fit", "image-classifier", f"{name}in", f"--out={name}", f"--val={name}in", *TINY_FLAGS)
+    code, _, err = run("fit", "image-classifier", f"./{name}in", f"--out={name}", f"--val={name}in", *TINY_FLAGS)
     assert code == 2
     assert err == f"error: {name} is a file; choose a folder's name for the model\n"
 
@@ -611,35 +611,24 @@ def test_an_empty_list_is_said_and_no_error(run: Callable[..., tuple[int, bytes,
     assert (code, err) == (0, "no inputs\n")
 
 
-def test_a_reader_that_ends_early_is_no_error_to_speak_of(model_folder: Path, photos: Path) -> None:
+def test_a_reader_that_ends_early_is_no_error_to_speak_of(model_folder: Path, photos: Path, tmp_path: Path) -> None:
     # 3,000 rows do not fit into a pipe, so that writing fails while rows are still coming.
-    listed = "\n".join(str(path) for path in sorted(photos.rglob("*.png")) * 125)
-    process = subprocess.Popen(
-        [*COMMAND, "predict", str(model_folder), "-", "--format", "csv"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
+    (tmp_path / "list").write_text("\n".join(str(path) for path in sorted(photos.rglob("*.png")) * 125))
+    with (tmp_path / "list").open() as listed:
+        process = subprocess.Popen(
+            [*COMMAND, "predict", str(model_folder), "-", "--format", "csv"],
+            stdin=listed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert process.stdout is not None
     assert process.stderr is not None
-    feeder = threading.Thread(target=feed, args=(process.stdin, listed), daemon=True)
-    feeder.start()
     assert process.stdout.readline() == "file,label,score,error\n"
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() in (0, 128 + signal.SIGPIPE)
-    feeder.join()
     process.stderr.close()
-
-
-def feed(stdin: Any, text: str) -> None:
-    try:
-        stdin.write(text)
-        stdin.close()
-    except BrokenPipeError:
-        pass
 
 
 @pytest.mark.parametrize("words", [["tasks"], ["--help"], ["fit", "image-classifier", "--help"]])

@@ -192,7 +192,7 @@ class Everything:
     maybe: int | None = None
     kind: Literal["a", "b"] = "a"
     rows: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    inner: Preparation = Preparation()
+    inner: Preparation = dataclasses.field(default_factory=Preparation)
 
 
 @pytest.mark.parametrize(

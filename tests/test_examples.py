@@ -312,6 +312,14 @@ def test_pictures_are_found_at_any_depth_and_links_are_followed_once(tmp_path: P
     assert len(splits.train) + len(splits.val) == 3
 
 
+def test_a_link_back_to_the_whole_folder_gives_no_picture_a_second_label(tmp_path: Path) -> None:
+    draw_pictures(tmp_path, 2)
+    (tmp_path / "blue" / "up").symlink_to("..")
+    (tmp_path / "red" / "beside").symlink_to("../blue")
+    splits = read(tmp_path)
+    assert len(splits.train) + len(splits.val) == 6
+
+
 ODD = ["two words", "a \U0001f408", 'it\'s "so"', "two\nlines", "=1+1", "-x", "caf\udce9", "a[1]*?"]
 
 

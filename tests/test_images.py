@@ -217,16 +217,13 @@ def test_every_listed_format_opens(tmp_path: Path, suffix: str) -> None:
     assert np.abs(pixels - (255, 0, 0)).max() <= 8
 
 
-def test_a_lab_picture_gives_pixels_or_one_clear_error(tmp_path: Path) -> None:
+def test_a_lab_picture_shows_its_colours(tmp_path: Path) -> None:
     lab = ImageCms.applyTransform(
         corners(32, 32),
         ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"),
     )
     lab.save(tmp_path / "lab.tiff")
-    try:
-        assert EXACT.pixels(tmp_path / "lab.tiff").shape == (32, 32, 3)
-    except ImageError as error:
-        assert "lab.tiff" in str(error)
+    assert EXACT.pixels(tmp_path / "lab.tiff").shape == (32, 32, 3)
 
 
 # -- arrays and tensors -----------------------------------------------------------------------------------------------

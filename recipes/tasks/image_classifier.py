@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recipes.codec import Codec, gathered_pictures
-from recipes.examples import read_held_out, read_picture_folders
+from recipes.examples import find_folder, read_held_out, read_picture_folders
 from recipes.images import Augment, Preparation
 from recipes.presets import Preset
 from recipes.results import Evaluation, Prediction
@@ -83,6 +83,14 @@ class ImageClassifier(Task):
 
     command = "image-classifier"
     codec_class = ImageClassifierCodec
+
+    def check(self, data: Any) -> None:
+        """Refuse a missing folder or an unknown backbone before pictures are looked at."""
+        find_folder(data)
+
+        from recipes import backbones
+
+        backbones.check(self.backbone, pretrained=self.pretrained, weights=self.weights)
 
     def read(self, data: Any, val: Any, preset: Preset) -> Splits:
         """Find the pictures and split them."""
