@@ -520,11 +520,20 @@ def freeze(network: Network, stages: int) -> None:
         value.requires_grad_(id(value) in trained)
 
 
-def frozen_parts(network: Network) -> list[nn.Module]:
-    """The parts of the network that are not trained; they stay in evaluation mode."""
+def frozen_parts(network: Network, batch_norms: bool) -> list[nn.Module]:
+    """The parts of the network that stay in evaluation mode during training.
+
+    Args:
+        network: the network, after `freeze`.
+        batch_norms: whether batch norms keep the running figures that they have from earlier training; those without
+            any are not frozen.
+    """
 
     def frozen(part: nn.Module) -> bool:
         values = list(part.parameters())
-        return bool(values) and not any(value.requires_grad for value in values)
+        if values and not any(value.requires_grad for value in values):
+            return True
+        known = getattr(part, "running_mean", None)
+        return batch_norms and isinstance(known, Tensor) and bool(known.any())
 
     return [part for part in network.body.modules() if frozen(part)]

@@ -30,6 +30,7 @@ class Preset:
         head_first: fit the last layer on the frozen network's features before the whole network is trained.
         views: augmented views of each picture that the last layer is fitted on besides the picture itself.
         freeze: how many of the network's first stages are left as they are; -1 is all but the last layer.
+        freeze_bn: leave the running figures of batch norms as pretraining left them; those of new networks are learnt.
         ema: decay of the moving average of the weights that is validated and kept; 0 for the weights themselves.
         accumulate: steps whose gradients are added up before the weights change, for a larger batch in little memory.
         clip_grad: the largest norm of a gradient; 0 for no limit.
@@ -64,6 +65,7 @@ class Preset:
     head_first: bool = True
     views: int = 0
     freeze: int = 0
+    freeze_bn: bool = True
     ema: float = 0.0
     accumulate: int = 1
     clip_grad: float = 1.0

@@ -413,6 +413,8 @@ def show_result(task: Task, evaluation: Evaluation | None, where: Path | None) -
         ended = f", stopped by {history.stopped}" if history.stopped else ""
         kept = f", kept epoch {history.best_epoch}" if history.best_epoch is not None else ""
         say(f"trained {len(history.epochs)} epochs in {history.seconds:.0f} s ({history.precision}){kept}{ended}")
+    if history is not None and history.stopped and where is not None:
+        say("to go on with the run: the same command with --resume (resume=True)")
     if where is not None:
         say(f"saved to {printable(where)}; next: recipes predict {shlex.quote(printable(where))} PICTURE")
     else:

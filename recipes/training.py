@@ -54,7 +54,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.network, self.codec, self.loss, self.metrics, self.preset = network, codec, loss, metrics, preset
         backbones.freeze(network, preset.freeze)
-        self.frozen = backbones.frozen_parts(network) if preset.freeze else []
+        self.frozen = backbones.frozen_parts(network, preset.freeze_bn)
         self.step_network: Any = torch.compile(network) if preset.compile else network
         self.validation: dict[str, float] = {}
         self.lost: set[str] = set()
@@ -67,6 +67,7 @@ class TrainingModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Chance inside the network (dropout) depends on (seed, epoch), so that a run can be taken up again."""
         torch.manual_seed(int(np.random.default_rng((self.preset.seed, self.current_epoch)).integers(2**62)))
+        self.network.train()  # Lightning leaves it as it finds it, and the last layer was fitted in evaluation mode
         for part in self.frozen:
             part.eval()
 
@@ -312,10 +313,13 @@ class StopOnSignal(Callback):
     def __init__(self) -> None:
         self.received: str | None = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals over; Lightning puts back what was there when it ends."""
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals over, after Lightning has taken them; `signals_put_back` gives them back."""
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._receive)
+
+    on_train_start = on_sanity_check_start
 
     def _receive(self, number: int, frame: Any) -> None:
         if self.received:

@@ -179,7 +179,7 @@ def test_nothing_at_all_shows_the_overview_and_is_a_mistake(run: Callable[..., t
         (["fit", "image-classifier", "DATA", "--batchsize=3"], "did you mean --batch-size"),
         (["fit", "image-classifier", "DATA", "--epochs", "many"], "--epochs takes a whole number, found 'many'"),
         (["fit", "image-classifier", "DATA", "--epochs", "1.5"], "--epochs takes a whole number"),
-        (["fit", "image-classifier", "DATA", "--epochs", "0"], "at least 1"),
+        (["fit", "image-classifier", "DATA", "--batch-size", "0"], "at least 1"),
         (["fit", "image-classifier", "DATA", "--lr", "fast"], "--lr takes a number"),
         (["fit", "image-classifier", "DATA", "--pretrained", "maybe"], "--pretrained takes true or false"),
         (["fit", "image-classifier", "DATA", "--size", "big"], "--size takes a whole number"),
@@ -663,6 +663,7 @@ def test_rows_come_as_they_are_ready(model_folder: Path, photos: Path) -> None:
 # -- ctrl-c -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_fit_ends_with_the_signals_code_and_without_a_traceback(
     photos: Path, tmp_path: Path, number: signal.Signals

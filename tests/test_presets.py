@@ -67,7 +67,6 @@ def test_a_value_of_the_wrong_type_is_refused_in_words(name: str, value: Any, wo
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("epochs", 0),
         ("epochs", -1),
         ("batch_size", 0),
         ("devices", 0),

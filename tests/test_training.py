@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -63,7 +62,8 @@ class Cut(pl.Callback):
     def on_train_batch_end(self, trainer, *_):
         {extra or "pass"}
 task = ImageClassifier(**{OPTIONS!r})
-task.fit({str(photos)!r}, out={str(out)!r}, quiet=True, callbacks=[Cut()], resume="--resume" in sys.argv, **{SETTINGS!r})
+resume = "--resume" in sys.argv
+task.fit({str(photos)!r}, out={str(out)!r}, quiet=True, callbacks=[Cut()], resume=resume, **{SETTINGS!r})
 print(task.history.stopped, task.history.best_epoch)
 """
 
@@ -97,14 +97,14 @@ def test_a_signal_stops_the_command_keeps_the_best_and_the_run_goes_on(
     out = tmp_path / "cut"
     flags = [f"--{name}={str(value).lower()}" for name, value in {**OPTIONS, **SETTINGS}.items()]
     command = [sys.executable, "-m", "recipes", "fit", "image-classifier", str(photos), "--out", str(out), *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    assert process.stderr is not None
     said = ""
-    while "epoch 2/" not in said:
-        said += process.stderr.readline()
-    process.send_signal(number)
-    said += process.stderr.read()
-    assert process.wait() == code, said
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "epoch 2/" not in said:
+            said += process.stderr.readline()
+        process.send_signal(number)
+        said += process.stderr.read()
+    assert process.returncode == code, said
     assert "Traceback" not in said
     assert "--resume" in said
     assert recipes.load(out).predict(photos)
@@ -135,9 +135,9 @@ def test_a_run_with_other_settings_or_data_is_not_resumed(photos: Path, tmp_path
 
 
 def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
-    with artifact.running(tmp_path / "run", {}, anew=True):
-        with pytest.raises(OutputError, match="in use"), artifact.running(tmp_path / "run", {}, anew=True):
-            pass
+    first, second = (artifact.running(tmp_path / "run", {}, anew=True) for _ in range(2))
+    with first, pytest.raises(OutputError, match="in use"):
+        second.__enter__()
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_good_weights(photos: Path, tmp_path: Path) -> None:
@@ -161,10 +161,10 @@ def test_zero_epochs_fit_the_last_layer_alone(photos: Path) -> None:
 
 def test_the_head_is_fitted_as_the_features_say(photos: Path) -> None:
     torch.manual_seed(0)
-    features = torch.randn(200, 16) * torch.logspace(-3, 3, 16)
-    targets = (features[:, 3] / 10 ** (-3 + 6 * 3 / 15) > 0).long()
+    features = torch.randn(400, 16) * torch.logspace(-1, 3, 16)
+    targets = (features[:, 3] > 0).long()
     weight, bias = preparing._logistic_regression((features, targets), (features, targets), 2)
-    assert ((features @ weight.T + bias).argmax(1) == targets).float().mean() > 0.97
+    assert ((features @ weight.T + bias).argmax(1) == targets).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(
@@ -262,14 +262,11 @@ def test_a_time_budget_ends_the_run_with_a_model(photos: Path) -> None:
         task.fit(photos, time="soon")
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_odd_batches_are_trained_or_refused_in_words(photos: Path, number: int) -> None:
+def test_a_batch_larger_than_the_data_is_one_step_and_one_of_a_single_picture_is_refused(photos: Path) -> None:
     task = ImageClassifier(**OPTIONS)
-    task.fit(photos, quiet=True, epochs=1, batch_size=1000 * number)
-    try:
-        task.fit(photos, quiet=True, epochs=1, batch_size=number)
-    except TrainingError as error:
-        assert "batch norm" in str(error)
+    task.fit(photos, quiet=True, epochs=1, batch_size=1000)
+    with pytest.raises(TrainingError, match="batch norm cannot train on one picture"):
+        task.fit(photos, quiet=True, epochs=1, batch_size=1)
 
 
 def test_every_optimizer_name_is_checked(photos: Path) -> None:
@@ -325,5 +322,5 @@ def test_weights_that_cannot_be_had_name_the_two_ways_on(
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(recipes.RecipesError, match="looked in .*pretrained=False.*weights=FILE"):
+    with pytest.raises(recipes.RecipesError, match=r"looked in .*pretrained=False.*weights=FILE"):
         backbones.build(name, 2)
