@@ -13,11 +13,14 @@ JSON and safetensors only. Nothing is unpickled, no name from a file is imported
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import urllib.parse
 import urllib.request
@@ -25,8 +28,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.display import listed, printable
-from recipes.errors import ModelError, OutputError
+from recipes.display import listed
+from recipes.errors import ModelError, OutputError, printable
 
 try:
     import fcntl
@@ -48,6 +51,9 @@ CHECKPOINT, LOCK = "checkpoint.safetensors", "running.lock"
 #: Every name that recipes writes into a model folder; only these are ever replaced or removed.
 NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, SPLIT, RECIPE, METRICS, CHECKPOINT, LOCK})
 
+# What a probe for write permission is called; a kill in the middle of one may leave it behind.
+_PROBE = ".recipes-"
+
 _LARGEST_JSON = 256 * 2**20  # a split of ten million names; more is no model of ours
 
 
@@ -66,9 +72,9 @@ def check_output(folder: str | os.PathLike[str], overwrite: bool, resume: bool =
     Raises:
         OutputError: the folder holds other files, a finished model, an unfinished run, or cannot be written.
     """
-    path = Path(folder)
+    path = _resolved(folder)
     if path.is_dir():
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in NAMES)
+        foreign = sorted(entry.name for entry in path.iterdir() if not _ours(entry))
         if foreign:
             raise OutputError(
                 f"{printable(path)} holds files that recipes did not write ({listed(foreign)}); choose another folder"
@@ -89,9 +95,22 @@ def check_output(folder: str | os.PathLike[str], overwrite: bool, resume: bool =
     try:
         shutil.rmtree(_scratch(path))
         if path.is_dir():  # the folder itself may refuse what the one around it allows
-            os.rmdir(tempfile.mkdtemp(prefix=".recipes-", dir=path))
+            os.rmdir(tempfile.mkdtemp(prefix=_PROBE, dir=path))
     except OSError as error:
         raise _not_writable(path, error) from error
+
+
+def _resolved(folder: str | os.PathLike[str]) -> Path:
+    """The folder as an absolute path, links followed, so that what is replaced is what was meant."""
+    try:
+        return Path(folder).expanduser().resolve()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise OutputError(f"{printable(folder)} is no name for a folder ({printable(str(error), 80)})") from error
+
+
+def _ours(entry: Path) -> bool:
+    """Whether recipes wrote it (a probe that a kill left behind, too), or the system did without being asked."""
+    return entry.name == ".DS_Store" or entry.name.startswith(_PROBE) or (entry.name in NAMES and entry.is_file())
 
 
 def write(
@@ -111,7 +130,7 @@ def write(
     Raises:
         OutputError: the folder holds other files or cannot be written.
     """
-    path = Path(folder)
+    path = _resolved(folder)
     check_output(path, overwrite)
     try:
         scratch = _scratch(path)
@@ -198,23 +217,31 @@ def running(folder: Path, files: Mapping[str, bytes], anew: bool) -> Iterator[No
 
 
 def _move(scratch: Path, path: Path) -> None:
-    if not path.is_dir():
-        os.rename(scratch, path)
-        return
+    """Put a finished folder in its place in one step; where that is refused, file by file, the manifest last."""
     try:
-        os.rmdir(path)  # an empty folder makes room
-    except OSError:
-        aside = _scratch(path)
-        aside.rmdir()
-        os.rename(path, aside)  # the old model stays whole until the new one is in its place
-        try:
-            os.rename(scratch, path)
-        except OSError:
-            os.rename(aside, path)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-        return
-    os.rename(scratch, path)
+        os.rename(scratch, path)  # also over an empty folder
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and _exchanged(scratch, path):
+            return  # the old model is in the scratch folder now, which is removed
+        # A mount point, the working directory of some system, or a system that cannot exchange folders.
+        (path / MANIFEST).unlink(missing_ok=True)
+        for entry in [entry for entry in path.iterdir() if _ours(entry) and entry.is_file()]:
+            if not (scratch / entry.name).exists():
+                entry.unlink()
+        for entry in sorted(scratch.iterdir(), key=lambda entry: entry.name == MANIFEST):
+            os.replace(entry, path / entry.name)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step, as Linux can; False where that is not possible."""
+    try:
+        import ctypes
+
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+        here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the Linux headers
+        return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+    except (AttributeError, OSError, TypeError):
+        return False
 
 
 def _sync(folder: Path) -> None:
@@ -231,8 +258,16 @@ def _not_writable(path: Path, error: OSError) -> OutputError:
 
 
 def json_bytes(values: Any) -> bytes:
-    """Readable JSON in plain ASCII, so that a file name of any bytes survives."""
-    return (json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
+    """Readable JSON in plain ASCII, so that a file name of any bytes survives; numbers that are none become null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: finite(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return (json.dumps(finite(values), indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
 
 
 def yaml_bytes(values: Mapping[str, Any]) -> bytes:
@@ -268,8 +303,8 @@ def locate(name: str | os.PathLike[str]) -> Path:
     if text.startswith("hf-hub:"):
         return _from_hub(text.removeprefix("hf-hub:"))
     path = Path(os.path.expanduser(text))
-    if not path.is_dir():
-        kind = "is a file; give the folder that holds it" if path.is_file() else "does not exist"
+    if "\0" in text or not path.is_dir():
+        kind = "is a file; give the folder that holds it" if os.path.isfile(path) else "does not exist"
         raise ModelError(f"expected a model folder, but {printable(path)} {kind}")
     if not (path / MANIFEST).is_file():
         raise ModelError(f"{printable(path)} holds no model: it has no {MANIFEST}, which a finished fit or save writes")
@@ -337,6 +372,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """
     path = folder / name
     try:
+        _check_regular(path)
         if path.stat().st_size > _LARGEST_JSON:
             raise ModelError(f"{printable(path)} is larger than any model's settings; it is not opened")
         values = json.loads(path.read_bytes())
@@ -355,7 +391,7 @@ def recorded(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     for name in (SPLIT, RECIPE, METRICS):
         with contextlib.suppress(OSError):
             path = Path(folder) / name
-            if path.stat().st_size <= _LARGEST_JSON:
+            if path.is_file() and path.stat().st_size <= _LARGEST_JSON:
                 found[name] = path.read_bytes()
     return found
 
@@ -369,6 +405,17 @@ def read_yaml(content: bytes | None) -> dict[str, Any]:
     except (ValueError, yaml.YAMLError):
         values = None
     return values if isinstance(values, dict) else {}
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is no regular file: opening a pipe would wait for ever.
+
+    Raises:
+        ModelError: it is something else.
+        FileNotFoundError: it is not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ModelError(f"{printable(path)} is no regular file; it is not opened")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -397,6 +444,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        _check_regular(path)
         with safe_open(path, framework="np") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
@@ -419,6 +467,7 @@ def read_weights(folder: Path, expected: str) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
+        _check_regular(folder / WEIGHTS)
         content = (folder / WEIGHTS).read_bytes()
     except OSError as error:
         raise ModelError(f"{printable(folder)} is damaged: {WEIGHTS} cannot be read ({error.strerror})") from error

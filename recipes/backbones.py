@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import artifact
-from recipes.display import printable
-from recipes.errors import ModelError, OptionError, WeightsError, did_you_mean
+from recipes.errors import ModelError, OptionError, WeightsError, did_you_mean, printable
 from recipes.presets import Preset
 
 _TORCHVISION = "torchvision/"
@@ -31,8 +31,11 @@ _WAYS_ON = (
     "(--weights FILE)"
 )
 
-# Arguments of timm.create_model that read files or reach the network have no place in a model's settings.
-_FORBIDDEN = re.compile(r"pretrained|checkpoint|cache|path|file|url|hub|num_classes|features_only")
+# The arguments of a network that a model folder may name; others could read files, reach the network or take memory.
+_ALLOWED = frozenset(
+    """img_size image_size patch_size global_pool class_token dynamic_img_size window_size act_layer norm_layer aa_layer
+    drop_rate drop_path_rate qkv_bias init_values reg_tokens""".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: i
             )
     kept = {**arguments, **getattr(body, "_model_args", {})}
     kept.pop("num_classes", None)
+    if unsafe := [key for key, value in kept.items() if key not in _ALLOWED or not _plain_value(value)]:
+        raise OptionError(f"{printable(name)} is built with {unsafe[0]}, which recipes could not save; take another")
     architecture = body.pretrained_cfg["architecture"]  # type: ignore[index]
     figures = Figures(
         size=size or config.input_size[-1],
@@ -373,10 +378,17 @@ def reopen(
     build_body = _checked(settings, labels, folder)
     shapes = artifact.read_shapes(folder / artifact.WEIGHTS)
     try:
-        with torch.device("meta"):
+        try:
+            with torch.device("meta"):
+                body = build_body()
+        except Exception:  # some networks compute with real values while they are built
+            if sum(math.prod(shape) for shape in shapes.values()) == 0:
+                raise
             body = build_body()
-    except Exception:  # some networks compute with real values while they are built
-        body = build_body()
+    except Exception as error:
+        raise ModelError(
+            f"{printable(folder)} names a network that cannot be built ({printable(str(error), 100)})"
+        ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in body.state_dict().items()}
     if expected != shapes:
         odd = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
@@ -400,8 +412,8 @@ def _checked(settings: Any, labels: int, folder: Path) -> Callable[[], nn.Module
         raise ModelError(f"{where} is damaged: it does not say which network the weights are of") from error
     if not isinstance(architecture, str) or not _PLAIN.match(architecture):
         raise ModelError(f"{where} names an unsafe network {printable(str(architecture), 60)!r}; it is not opened")
-    if unsafe := [key for key in arguments if _FORBIDDEN.search(key)]:
-        raise ModelError(f"{where} has an unsafe argument {printable(unsafe[0], 60)!r}; it is not opened")
+    if unsafe := [key for key, value in arguments.items() if key not in _ALLOWED or not _plain_value(value)]:
+        raise ModelError(f"{where} has an unsafe argument {printable(str(unsafe[0]), 60)!r}; it is not opened")
     if library == "torchvision" and architecture.removeprefix(_TORCHVISION) in _torchvision_names():
         from torchvision.models import get_model
 
@@ -415,7 +427,20 @@ def _checked(settings: Any, labels: int, folder: Path) -> Callable[[], nn.Module
 
     if library == "timm" and timm.is_model(architecture):
         return lambda: timm.create_model(architecture, pretrained=False, num_classes=labels, **arguments)
-    raise ModelError(f"{where} names a network that is not known here, {library}'s {architecture}; upgrade timm")
+    raise ModelError(
+        f"{where} names a network that is not known here, {printable(str(library), 40)}'s {architecture}; upgrade timm"
+    )
+
+
+def _plain_value(value: Any) -> bool:
+    """A small number, a name, or a few of them."""
+    if isinstance(value, list):
+        return len(value) <= 8 and all(map(_plain_value, value))
+    if isinstance(value, (bool, type(None))):
+        return True
+    if isinstance(value, (int, float)):
+        return 0 <= value <= 8192
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_]{0,40}", value) is not None
 
 
 def timm_config(network: Network, labels: tuple[str, ...], **figures: Any) -> dict[str, Any] | None:
@@ -471,6 +496,20 @@ def _torchvision_names() -> list[str]:
     return found
 
 
+def check_optimizer(name: str) -> None:
+    """Refuse an optimizer that neither timm nor torch has.
+
+    Raises:
+        OptionError: the nearest names are in the message.
+    """
+    import timm.optim
+
+    factory: Any = timm.optim
+    known = [str(one) for one in factory.list_optimizers()]
+    if name.lower() not in known:
+        raise OptionError(f"there is no optimizer {printable(name)!r}{did_you_mean(name, known)}")
+
+
 def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
     """The preset's optimizer over the network's weights, with a learning rate for each layer.
 
@@ -480,9 +519,7 @@ def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
     import timm.optim
 
     factory: Any = timm.optim  # its type hints leave these two out
-    known = [str(name) for name in factory.list_optimizers()]
-    if preset.optimizer.lower() not in known:
-        raise OptionError(f"there is no optimizer {preset.optimizer!r}{did_you_mean(preset.optimizer, known)}")
+    check_optimizer(preset.optimizer)
     layered = preset.layer_decay < 1 and hasattr(network.body, "group_matcher")  # torchvision does not name its layers
     chosen: torch.optim.Optimizer = factory.create_optimizer_v2(
         network.body,

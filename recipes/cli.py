@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import errno
 import inspect
 import io
 import json
@@ -20,8 +21,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import recipes
 from recipes.catalog import TASKS, task_class
-from recipes.display import listed, printable, say
-from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean
+from recipes.display import listed, say
+from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean, printable
 from recipes.presets import PRESETS, Preset, in_words
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 some inputs or the run failed, 2 the user's mistake, 128 + n stopped by signal n.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    options = words[: words.index("--")] if "--" in words else words
+    debug = "--debug" in options
     try:
-        return _run([word for word in words if word != "--debug"])
+        return _run([word for place, word in enumerate(words) if word != "--debug" or place >= len(options)])
     except RecipesError as error:
         if debug:
             raise
@@ -68,14 +70,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("stopped")
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the program that reads from us has ended, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         return 128 + 13
+    except OSError as error:
+        if debug or error.errno != errno.ENOSPC:
+            raise
+        _close_stdout()
+        say("error: there is no space left for the output")
+        return 1
     except Exception as error:
         if debug:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         say(f"error: {printable(reason, 400)} (this should not happen; --debug shows where it came from)")
         return 1
+
+
+def _close_stdout() -> None:
+    """Let nothing more be written when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str]) -> int:
@@ -112,8 +126,10 @@ def _fit(words: list[str]) -> int:
         words = words[1:]
     else:
         named = config.get("task")
+    if not isinstance(named, (str, type(None))):
+        raise OptionError(f"--config has task: {printable(str(named), 40)}; it is one of {', '.join(TASKS)}")
     if named is None:
-        if not words or {"-h", "--help"} & set(words):
+        if {"-h", "--help"} & set(words) or not (words or config):
             _print_tasks(
                 "usage: recipes fit TASK DATA [--out MODEL] [options]\n\nTasks (recipes fit TASK --help tells more):"
             )
@@ -123,17 +139,15 @@ def _fit(words: list[str]) -> int:
     parser = _parser(f"fit {named}", f"{cls.__doc__}".partition("\n")[0])
     documented = _documented(cls.fit)
     parser.add_argument("data", type=str, help=documented["data"])
-    parser.add_argument("--val", type=str | None, default=None, help=documented["val"])
-    parser.add_argument("--out", type=str | None, default=None, help="the model's folder (default: DATA-model)")
+    parser.add_argument("--val", type=str, default=None, help=documented["val"])
+    parser.add_argument("--out", type=str, default=None, help="the model's folder (default: DATA-model)")
     parser.add_argument(
         "--preset", type=str, default="default", help=f"the settings to start from: {', '.join(PRESETS)}"
     )
     parser.add_argument("--resume", action="store_true", help=documented["resume"])
     parser.add_argument("--overwrite", action="store_true", help=documented["overwrite"])
     parser.add_argument("--quiet", action="store_true", help=documented["quiet"])
-    parser.add_argument(
-        "--config", type=str | None, default=None, help="a YAML file of options, such as MODEL/recipe.yaml"
-    )
+    parser.add_argument("--config", type=str, default=None, help="a YAML file of options, such as MODEL/recipe.yaml")
     _add_options(parser, cls, "model")
     _add_options(parser, Preset, "training")
     if words and not words[0].startswith("-"):
@@ -159,7 +173,7 @@ def _predict(words: list[str]) -> int:
     parser.add_argument("inputs", type=str, nargs="+", help="files, folders, globs, or - for a list of paths on stdin")
     parser.add_argument("--format", type=Literal["table", "csv", "jsonl"], default="table", help="form of the rows")
     parser.add_argument("--top_k", type=int, default=1, help="labels in each row, best first")
-    parser.add_argument("--output", type=str | None, default=None, help="a file for the rows, instead of stdout")
+    parser.add_argument("--output", type=str, default=None, help="a file for the rows, instead of stdout")
     _add_running(parser)
     asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
     if asked["top_k"] < 1:
@@ -249,7 +263,9 @@ def _add_options(parser: ArgumentParser, cls: type, title: str) -> None:
     """A flag for each field of a dataclass, with its type, default and docstring."""
     group, documented, kinds = parser.add_argument_group(title), _documented(cls), typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
-        group.add_argument(f"--{item.name}", type=kinds[item.name], default=item.default, help=documented[item.name])
+        # "None" is said by leaving a flag out, so that a file may be called null.
+        kind = next((part for part in typing.get_args(kinds[item.name]) if part in (int, str)), kinds[item.name])
+        group.add_argument(f"--{item.name}", type=kind, default=item.default, help=documented[item.name])
 
 
 def _add_running(parser: ArgumentParser) -> None:
@@ -274,19 +290,36 @@ def _parsed(parser: ArgumentParser, words: list[str]) -> dict[str, Any]:
     import argparse
 
     flags = [flag for action in parser._actions for flag in action.option_strings]
-    words = [_flag(word) for word in words]
-    for word in words:
+    end = words.index("--") if "--" in words else len(words)
+    words = [*map(_flag, words[:end]), *words[end:]]
+    for word in words[:end]:
         name = word.partition("=")[0]
-        if name == "--":
-            break
         if name.startswith("--") and name not in flags:
             near = did_you_mean(name, flags).replace("_", "-")
             raise OptionError(f"{parser.prog} has no option {name.replace('_', '-')}{near}")
     try:
-        given: Namespace = parser.parse_args(words, defaults=False)
+        given: Namespace = parser.parse_args(_positionals_last(words, parser), defaults=False)
     except argparse.ArgumentError as error:
         raise OptionError(_one_line(str(error), parser)) from error
     return {name: value for name, value in given.as_dict().items() if name != "config"}
+
+
+def _positionals_last(words: list[str], parser: ArgumentParser) -> list[str]:
+    """The flags with their values first, so that both may be mixed: `predict pets a.jpg --format csv b.jpg`."""
+    takes_value = {flag: action.nargs != 0 for action in parser._actions for flag in action.option_strings}
+    flags: list[str] = []
+    others: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            others += remaining
+        elif word.startswith("-") and word != "-":
+            flags.append(word)
+            if takes_value.get(word, False):
+                flags += [value for value in [next(remaining, None)] if value is not None]
+        else:
+            others.append(word)
+    return [*flags, "--", *others] if others else flags
 
 
 def _flag(word: str) -> str:
@@ -302,6 +335,10 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
         name, value = wrong.groups()
         kinds = {action.dest: getattr(action, "_typehint", getattr(action, "type", None)) for action in parser._actions}
         return f"--{name.replace('_', '-')} takes {in_words(kinds.get(name))}, found {printable(value.strip(), 60)!r}"
+    if wrong := re.match(r'Parser key "(\w+)":', message):
+        name = wrong.group(1)
+        kinds = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+        return f"--{name.replace('_', '-')} takes {in_words(kinds.get(name))}"
     if missing := re.match(r"the following arguments are required: (.*)", message):
         return f"expected {missing.group(1)}; see {parser.prog} --help"
     return f"{printable(' '.join(message.split()), 200)}; see {parser.prog} --help"
@@ -397,15 +434,17 @@ def _on_stdin() -> Iterator[str]:
     rest, separator = b"", b""
     stdin = cast(io.BufferedReader, sys.stdin.buffer)
     while block := stdin.read1(2**16):
-        separator = separator or (b"\0" if b"\0" in block else b"\n")
-        *whole, rest = (rest + block).split(separator)
-        for line in whole:
-            yield from _at(line, pictures_in)
-    yield from _at(rest, pictures_in)
+        rest += block
+        separator = separator or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else b"")
+        if separator:
+            *whole, rest = rest.split(separator)
+            for line in whole:
+                yield from _at(line if separator == b"\0" else line.removesuffix(b"\r"), pictures_in)
+    yield from _at(rest if separator == b"\0" else rest.removesuffix(b"\r"), pictures_in)
 
 
 def _at(line: bytes, pictures_in: Callable[[str], tuple[list[str], list[str]]]) -> list[str]:
-    path = os.fsdecode(line.removesuffix(b"\r"))
+    path = os.fsdecode(line)
     return pictures_in(path)[0] if os.path.isdir(path) else [path] if path else []
 
 
@@ -422,17 +461,27 @@ def _destination(path: str | None) -> Iterator[IO[str]]:
             with contextlib.suppress(ValueError, BrokenPipeError):
                 stream.detach()
         return
-    target = Path(path)
+    target = Path(path).expanduser().resolve()
     try:
-        number, scratch = tempfile.mkstemp(prefix=f".{target.name[:60]}-", dir=target.absolute().parent)
-        with open(number, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-        os.replace(scratch, target)
+        if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
+            with open(target, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                yield file
+            return
+        number, scratch = tempfile.mkstemp(prefix=f".{target.name[:60]}-", dir=target.parent)
+        try:
+            with open(number, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                yield file
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(scratch, 0o666 & ~mask)  # as any program would have made it
+            os.replace(scratch, target)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(scratch)
     except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
         raise OutputError(f"{printable(path)} cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError, NameError):
-            os.unlink(scratch)
 
 
 def _write_rows(predictions: Iterable[Prediction], form: str, top_k: int, file: IO[str]) -> tuple[int, int]:
@@ -460,7 +509,8 @@ def _places(row: dict[str, Any]) -> list[str]:
 
 
 def _csv_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
-    writer = csv.writer(file, lineterminator="\n")
+    # Text is always quoted: Python before 3.13 leaves a lone carriage return bare, which ends the row for a reader.
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     header: list[str] = []
 
     def write(row: dict[str, Any]) -> None:
@@ -479,7 +529,7 @@ def _cell(name: str, value: Any) -> Any:
     begins with one gets a second).
     """
     if isinstance(value, float):
-        return f"{value:.6f}"
+        return round(value, 6)
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")):
         return value
     if name == "file":

@@ -20,8 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipes import images
-from recipes.display import printable
-from recipes.errors import DataError, ModelError, did_you_mean
+from recipes.errors import DataError, ModelError, OptionError, did_you_mean, printable
 from recipes.results import Prediction
 
 if TYPE_CHECKING:
@@ -40,6 +39,10 @@ class Codec(ABC):
     """
 
     labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) != len(self.labels) or not self.labels:
+            raise OptionError(f"labels are all different, found {len(self.labels)} with {len(set(self.labels))} names")
 
     @abstractmethod
     def encode(
@@ -145,7 +148,10 @@ def _pictures_at(path: str) -> list[str]:
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
             raise DataError(f"nothing matches {printable(path)}")
-        return [picture for match in matches for picture in _pictures_at(match)]
+        groups = [images.pictures_in(match)[0] if os.path.isdir(match) else [match] for match in matches]
+        if not any(groups):
+            raise DataError(f"{printable(path)} matches {len(matches)} folders, and none holds pictures")
+        return [picture for group in groups for picture in group]
     raise DataError(f"{printable(path)} does not exist{_near_file(path)}")
 
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from recipes import artifact
 from recipes.catalog import TASKS, task_class
-from recipes.display import printable, say
-from recipes.errors import OptionError, OutputError, did_you_mean
+from recipes.display import say
+from recipes.errors import OptionError, OutputError, did_you_mean, printable
 
 #: The corners of each shape, as angles on a circle and shares of its radius; none for the circle itself.
 _SHAPES: dict[str, list[tuple[float, float]]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import IO
@@ -11,23 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-
-def printable(name: str | os.PathLike[str], most: int = 200) -> str:
-    """A name with nothing in it that could act on a terminal: control characters and odd bytes are written out.
-
-    A file whose name holds an escape sequence would otherwise clear the screen, and a right-to-left mark reverse the
-    line.
-    """
-    text = os.fspath(name)
-    safe = "".join(character if character.isprintable() else _escaped(character) for character in text)
-    return safe if len(safe) <= most else f"{safe[: most // 2]}…{safe[-most // 2 :]}"
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as os.fsdecode keeps it
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
+from recipes.errors import printable
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

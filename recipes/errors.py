@@ -14,6 +14,7 @@ RecipesError            everything this package raises on purpose
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -69,6 +70,24 @@ class NotFittedError(RecipesError):
     """The model has not been fitted yet."""
 
 
+def printable(name: str | os.PathLike[str], most: int = 200) -> str:
+    """A name with nothing in it that could act on a terminal: control characters and odd bytes are written out.
+
+    A file whose name holds an escape sequence would otherwise clear the screen, and a right-to-left mark reverse the
+    line.
+    """
+    text = os.fspath(name)
+    safe = "".join(character if character.isprintable() else _escaped(character) for character in text)
+    return safe if len(safe) <= most else f"{safe[: most // 2]}…{safe[-most // 2 :]}"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as os.fsdecode keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
     """The end of an error message that names the nearest right names, or nothing if none is near."""
     known = list(known)
@@ -76,4 +95,4 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
     if not near:  # a wrong case or a missing prefix is further away than a typing error
         lower = {entry.lower(): entry for entry in known}
         near = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.6)]
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"; did you mean {' or '.join(map(printable, near))}?" if near else ""

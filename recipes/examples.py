@@ -14,8 +14,8 @@ import numpy as np
 
 from recipes import images
 from recipes.codec import cores
-from recipes.display import console, counted, listed, printable, say
-from recipes.errors import DataError, did_you_mean
+from recipes.display import console, counted, listed, say
+from recipes.errors import DataError, did_you_mean, printable
 
 # What people call the three splits.
 _SPLITS = {
@@ -150,8 +150,10 @@ def read_labelled(
     notes = [] if notes is None else notes
     found: dict[str, list[str]] = {}
     others: list[str] = []
-    for entry in _subfolders(folder):
-        pictures, rest = images.pictures_in(entry.path)
+    entries = _subfolders(folder)
+    own = {images.identity(folder), *(images.identity(entry.path) for entry in entries)}
+    for entry in entries:  # a link from one label's folder to another's does not give its pictures two labels
+        pictures, rest = images.pictures_in(entry.path, own - {images.identity(entry.path)})
         others += rest
         found[entry.name] = pictures
     names = _checked_labels(folder, found, labels, every_label, notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 import threading
 import warnings
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from recipes.display import counted, printable
-from recipes.errors import DataError, ImageError, RecipesError
+from recipes.display import counted
+from recipes.errors import DataError, ImageError, OptionError, RecipesError, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,10 @@ SUFFIXES = frozenset(
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r"})
 
 # The first bytes of the formats above, for files without a known suffix.
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
+_MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\x00|MM\x00\*|P[1-6]\s|RIFF....WEBP|....ftypavif|BM....\x00\x00\x00\x00",
+    re.DOTALL,
+)
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -94,6 +98,14 @@ class Preparation:
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.size <= 8192:
+            raise OptionError(f"size={self.size} cannot be: the network sees squares of 8 to 8,192 pixels")
+        if not 0.05 <= self.crop_pct <= 1:
+            raise OptionError(f"crop_pct={self.crop_pct} cannot be: it is a share from 0.05 to 1")
+        if not all(math.isfinite(value) for value in self.mean) or not all(1e-6 < value < 1e6 for value in self.std):
+            raise OptionError(f"mean={self.mean}, std={self.std} cannot be: they are shares of 255, std above 0")
 
     def pixels(self, source: Any) -> NDArray[np.uint8]:
         """The picture as the network sees it: red, green and blue as uint8, shape (size, size, 3).
@@ -217,6 +229,10 @@ def opened(source: Any) -> Iterator[Image.Image]:
         if not stat.S_ISREG(mode):
             raise ImageError(name, "is a folder" if stat.S_ISDIR(mode) else "is no regular file")
         with Image.open(path, formats=_formats()) as picture:
+            if picture.format not in ("JPEG", "MPO"):
+                # Once, here, and never again: asking a PNG for its EXIF loads it, too, and after a failure a second
+                # load would pass with half the pixels. JPEGs wait, so that they can be decoded small.
+                picture.load()
             yield picture
     except RecipesError:
         raise
@@ -262,7 +278,7 @@ def _loaded(lazy: Image.Image, width: int, height: int) -> Image.Image:
 def as_rgb(picture: Image.Image) -> Image.Image:
     """Any mode as 8-bit RGB: transparency on white, 16-bit and float values scaled instead of cut off at 255."""
     mode = picture.mode
-    if mode == "RGB":
+    if mode == "RGB" and "transparency" not in picture.info:
         return picture
     if mode.startswith("I"):
         values = np.asarray(picture).astype(np.float64)
@@ -290,9 +306,10 @@ def _array(picture: Image.Image) -> NDArray[np.uint8]:
 
 def _from_array(source: Any) -> Image.Image:
     """An array or tensor as a picture: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels."""
-    if hasattr(source, "detach"):  # a tensor, known without importing torch
-        source = source.detach().cpu().numpy()
     try:
+        if hasattr(source, "detach"):  # a tensor, known without importing torch
+            source = source.detach().cpu()
+            source = (source.float() if source.is_floating_point() else source).numpy()  # numpy has no bfloat16
         values = np.asarray(source)
     except Exception as error:
         raise DataError(f"expected a path, a PIL image, an array or a tensor, found {type(source).__name__}") from error
@@ -376,27 +393,38 @@ def looks_like_picture(path: str) -> bool:
             head = file.read(16)
     except OSError:
         return False
-    return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] == b"ftypavif"
+    return _MAGIC.match(head) is not None
 
 
-def walk(folder: str) -> Iterator[os.DirEntry[str]]:
+Seen = set[tuple[int, int]]
+
+
+def identity(folder: str) -> tuple[int, int]:
+    """What two paths to the same real folder have in common."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def walk(folder: str, seen: Seen) -> Iterator[os.DirEntry[str]]:
     """All regular files below a folder, sorted by name; links are followed, each real folder is visited once."""
-    seen: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        status = os.stat(here)
-        if (status.st_dev, status.st_ino) in seen:
+        if identity(here) in seen:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity(here))
         with os.scandir(here) as found:
             entries = sorted((entry for entry in found if not ignored(entry.name)), key=lambda entry: entry.name)
         yield from (entry for entry in entries if entry.is_file())
         waiting.extend(entry.path for entry in reversed(entries) if entry.is_dir())
 
 
-def pictures_in(folder: str | Path) -> tuple[list[str], list[str]]:
+def pictures_in(folder: str | Path, seen: Seen | None = None) -> tuple[list[str], list[str]]:
     """The pictures below a folder and the files that are none, both as paths in order.
+
+    Args:
+        folder: is searched to any depth.
+        seen: real folders that belong elsewhere and are not entered.
 
     Raises:
         DataError: the folder cannot be read.
@@ -404,7 +432,7 @@ def pictures_in(folder: str | Path) -> tuple[list[str], list[str]]:
     pictures: list[str] = []
     others: list[str] = []
     try:
-        for entry in walk(os.fspath(folder)):
+        for entry in walk(os.fspath(folder), set() if seen is None else seen):
             (pictures if looks_like_picture(entry.path) else others).append(entry.path)
     except OSError as error:
         raise DataError(f"{printable(folder)} cannot be read ({error.strerror})") from error

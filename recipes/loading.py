@@ -6,8 +6,7 @@ import os
 
 from recipes import artifact
 from recipes.catalog import TASKS, task_class
-from recipes.display import printable
-from recipes.errors import ModelError
+from recipes.errors import ModelError, printable
 from recipes.task import Task
 
 

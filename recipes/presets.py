@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import typing
 from collections.abc import Mapping
@@ -175,7 +176,9 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
         "crop_scale",
         "layer_decay",
     )
+    numbers = [name for name, value in preset.__dict__.items() if isinstance(value, float)]
     rules: list[tuple[str, bool, str]] = [
+        *((name, math.isfinite(preset.__dict__[name]), "it is a finite number") for name in numbers),
         *((name, preset.__dict__[name] >= 1, "it is at least 1") for name in ("batch_size", "accumulate", "devices")),
         *((name, 0 <= preset.__dict__[name] <= 1, "it is a share from 0 to 1") for name in shares),
         *(

@@ -86,14 +86,15 @@ class History:
     """What happened in training.
 
     Args:
-        epochs: one row for each epoch: epoch, train_loss, val_loss, the scores, images_per_second.
+        epochs: one row for each epoch: epoch, train_loss, val_loss, the scores, images_per_second; None for a number
+            that was none.
         best_epoch: the epoch whose weights were kept; 0 is the state before the first.
         precision: what the run computed in.
         seconds: how long it took.
         stopped: what ended it early, such as SIGINT, or None.
     """
 
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[dict[str, float | None]] = field(default_factory=list)
     best_epoch: int | None = None
     precision: str = "32"
     seconds: float = 0.0

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import recipes
 from recipes import artifact, presets
 from recipes.codec import Codec, rebuilt
-from recipes.display import console, printable, say, table
-from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError
+from recipes.display import console, say, table
+from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
 from recipes.presets import Preset
 from recipes.results import Evaluation, History, Prediction
 
@@ -61,7 +61,7 @@ class Task(ABC):
     # -- what a task fills in -----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def check(self, data: Any) -> None:
+    def check(self, data: Any, preset: Preset) -> None:
         """Refuse at once what cannot work: data that is not there, options that are wrong."""
 
     @abstractmethod
@@ -135,13 +135,13 @@ class Task(ABC):
             artifact.check_output(out, overwrite, resume)
         elif resume:
             raise OptionError("resume=True needs out=FOLDER, the folder of the run to go on with")
-        self.check(data)
+        self.check(data, chosen)
         batches, module = self._lightning(data, val, chosen, trainer_arguments, quiet)
         self._settle(module, batches, artifact.recorded(out) if resume and out else {}, trainer_arguments)
 
         from recipes import training
 
-        run = Path(out) if out is not None else None
+        run = Path(out).expanduser().resolve() if out is not None else None
         with artifact.running(run, self._records, anew=not resume) if run else nullcontext():
             with training.own_random_state(chosen.seed):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
@@ -241,7 +241,7 @@ class Task(ABC):
         digest = str(manifest.get("weights_sha256"))
         task.network = task.reopen(task.codec, manifest.get("network"), where, digest).eval()
         task.history = rebuilt(History, manifest["history"]) if manifest.get("history") else None
-        task._scores = dict(manifest.get("scores") or {})
+        task._scores = rebuilt(_Scores, {"values": manifest.get("scores") or {}}).values
         task._records = artifact.recorded(where)
         return task
 
@@ -374,6 +374,11 @@ class Task(ABC):
             raise DataError("none of the examples can be read")
         evaluation = self.evaluation(torch.stack(rows), torch.tensor(targets))
         return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
+
+
+@dataclass(frozen=True)
+class _Scores:
+    values: dict[str, float]
 
 
 def _with_options(cls: type[Self], values: Any) -> Self:

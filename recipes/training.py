@@ -23,6 +23,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.callbacks.weight_averaging import WeightAveraging
 from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -395,6 +396,8 @@ def train(
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
             except (Stopped, Diverged) as reason:
                 history.stopped = str(reason)
+            except SIGTERMException:  # Lightning looks for it, too, between epochs, and would end with exit code 0
+                history.stopped = "SIGTERM"
             except (RuntimeError, ValueError) as error:
                 raise _explained(error, preset) from error
     if best.state:

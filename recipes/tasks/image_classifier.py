@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -52,7 +53,7 @@ class ImageClassifierCodec(Codec):
         powers = np.exp(output.astype(np.float64) - float(output.max()))
         scores = powers / powers.sum()
         best = int(output.argmax())
-        file = source if isinstance(source, str) else None
+        file = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
         return Prediction(
             file, self.labels[best], float(scores[best]), dict(zip(self.labels, scores.tolist(), strict=True))
         )
@@ -84,13 +85,14 @@ class ImageClassifier(Task):
     command = "image-classifier"
     codec_class = ImageClassifierCodec
 
-    def check(self, data: Any) -> None:
-        """Refuse a missing folder or an unknown backbone before pictures are looked at."""
+    def check(self, data: Any, preset: Preset) -> None:
+        """Refuse a missing folder, an unknown backbone or optimizer before pictures are looked at."""
         find_folder(data)
 
         from recipes import backbones
 
         backbones.check(self.backbone, pretrained=self.pretrained, weights=self.weights)
+        backbones.check_optimizer(preset.optimizer)
 
     def read(self, data: Any, val: Any, preset: Preset) -> Splits:
         """Find the pictures and split them."""
