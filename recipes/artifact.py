@@ -72,40 +72,45 @@ def check_output(folder: str | os.PathLike[str], overwrite: bool, resume: bool =
     Raises:
         OutputError: the folder holds other files, a finished model, an unfinished run, or cannot be written.
     """
-    path = _resolved(folder)
+    path, given = _resolved(folder), printable(folder)
     if path.is_dir():
         foreign = sorted(entry.name for entry in path.iterdir() if not _ours(entry))
         if foreign:
             raise OutputError(
-                f"{printable(path)} holds files that recipes did not write ({listed(foreign)}); choose another folder"
+                f"{given} holds files that recipes did not write ({listed(foreign)}); choose another folder"
             )
         if not overwrite and not resume:
             if (path / CHECKPOINT).exists():
                 raise OutputError(
-                    f"{printable(path)} holds a run that was stopped; go on with resume=True (--resume), or start "
+                    f"{given} holds a run that was stopped; go on with resume=True (--resume), or start "
                     f"again with overwrite=True (--overwrite)"
                 )
             if (path / MANIFEST).exists():
                 raise OutputError(
-                    f"{printable(path)} holds a finished model; choose another folder, or replace it with "
+                    f"{given} holds a finished model; choose another folder, or replace it with "
                     f"overwrite=True (--overwrite)"
                 )
     elif os.path.lexists(path):
-        raise OutputError(f"{printable(path)} is a file; choose a folder's name for the model")
+        raise OutputError(f"{given} is a file; choose a folder's name for the model")
     try:
         shutil.rmtree(_scratch(path))
         if path.is_dir():  # the folder itself may refuse what the one around it allows
             os.rmdir(tempfile.mkdtemp(prefix=_PROBE, dir=path))
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise _not_writable(folder, error) from error
 
 
 def _resolved(folder: str | os.PathLike[str]) -> Path:
     """The folder as an absolute path, links followed, so that what is replaced is what was meant."""
     try:
-        return Path(folder).expanduser().resolve()
-    except (ValueError, OSError, RuntimeError) as error:
-        raise OutputError(f"{printable(folder)} is no name for a folder ({printable(str(error), 80)})") from error
+        path = os.path.realpath(os.path.expanduser(folder))
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(path)  # raises for a name that no file can have
+        return Path(path)
+    except ValueError as error:
+        raise OutputError(f"{printable(folder)} cannot be written ({error}); choose another folder") from error
+    except OSError as error:
+        raise _not_writable(folder, error) from error
 
 
 def _ours(entry: Path) -> bool:
@@ -146,8 +151,8 @@ def write(
             shutil.rmtree(scratch, ignore_errors=True)
         _sync(path.absolute().parent)
     except OSError as error:
-        raise _not_writable(path, error) from error
-    return path
+        raise _not_writable(folder, error) from error
+    return Path(folder)
 
 
 def _scratch(path: Path) -> Path:
@@ -187,7 +192,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path, files: Mapping[str, bytes], anew: bool) -> Iterator[None]:
+def running(folder: str | os.PathLike[str], files: Mapping[str, bytes], anew: bool) -> Iterator[None]:
     """Hold a folder for one run, with the files that describe it; the kernel lets go of it even after a kill.
 
     Args:
@@ -198,9 +203,10 @@ def running(folder: Path, files: Mapping[str, bytes], anew: bool) -> Iterator[No
     Raises:
         OutputError: another run holds it, or it cannot be written.
     """
+    path = _resolved(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / LOCK, "wb")  # noqa: SIM115, closed below, after the run
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / LOCK, "wb")  # noqa: SIM115, closed below, after the run
     except OSError as error:
         raise _not_writable(folder, error) from error
     with lock:
@@ -210,9 +216,9 @@ def running(folder: Path, files: Mapping[str, bytes], anew: bool) -> Iterator[No
             except OSError as error:
                 raise OutputError(f"{printable(folder)} is in use by another run; choose another folder") from error
         if anew:
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+            (path / CHECKPOINT).unlink(missing_ok=True)
         for name, content in files.items():
-            write_file(folder / name, content)
+            write_file(path / name, content)
         yield
 
 
@@ -221,6 +227,8 @@ def _move(scratch: Path, path: Path) -> None:
     try:
         os.rename(scratch, path)  # also over an empty folder
     except OSError as error:
+        if not path.is_dir() or error.errno == errno.ENOSPC:
+            raise
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and _exchanged(scratch, path):
             return  # the old model is in the scratch folder now, which is removed
         # A mount point, the working directory of some system, or a system that cannot exchange folders.
@@ -253,7 +261,7 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _not_writable(path: Path, error: OSError) -> OutputError:
+def _not_writable(path: str | os.PathLike[str], error: OSError) -> OutputError:
     return OutputError(f"{printable(path)} cannot be written ({error.strerror or error}); choose another folder")
 
 

@@ -509,15 +509,22 @@ def _places(row: dict[str, Any]) -> list[str]:
 
 
 def _csv_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
-    # Text is always quoted: Python before 3.13 leaves a lone carriage return bare, which ends the row for a reader.
-    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    # Python before 3.13 quotes a lone carriage return only where it is part of a row's end; \n alone ends ours.
+    row_text = io.StringIO()
+    writer = csv.writer(row_text, lineterminator="\r\n")
     header: list[str] = []
+
+    def add(cells: list[Any]) -> None:
+        writer.writerow(cells)
+        file.write(row_text.getvalue().removesuffix("\r\n") + "\n")
+        row_text.seek(0)
+        row_text.truncate()
 
     def write(row: dict[str, Any]) -> None:
         if not header:
             header.extend(row)
-            writer.writerow(header)
-        writer.writerow([_cell(name, value) for name, value in row.items()])
+            add(header)
+        add([_cell(name, value) for name, value in row.items()])
 
     return write
 
@@ -529,7 +536,7 @@ def _cell(name: str, value: Any) -> Any:
     begins with one gets a second).
     """
     if isinstance(value, float):
-        return round(value, 6)
+        return f"{value:.6f}"
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")):
         return value
     if name == "file":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 import os
 import time
@@ -26,7 +27,9 @@ _SHAPES: dict[str, list[tuple[float, float]]] = {
 
 
 def draw_shapes(folder: str | os.PathLike[str], number: int, seed: int, size: int = 64) -> None:
-    """Draw pictures of shapes, in a folder for each shape: any colour, place, size and turn, on a noisy ground.
+    """Draw pictures of shapes, in a folder for each shape: any place and size, a little turned, on a noisy ground.
+
+    Each shape has a range of colours that overlaps with its neighbours': colour helps, and does not decide.
 
     Args:
         folder: where; the folders of the labels are made in it.
@@ -35,29 +38,34 @@ def draw_shapes(folder: str | os.PathLike[str], number: int, seed: int, size: in
         size: side of the pictures in pixels.
     """
     rng = np.random.default_rng(seed)
-    for name, corners in _SHAPES.items():
+    for number_of_shape, (name, corners) in enumerate(_SHAPES.items()):
         place = Path(folder) / name
         place.mkdir(parents=True)
         for count in range(number):
-            _shape(corners, size, rng).save(place / f"{count:03}.png")
+            hue = (number_of_shape / len(_SHAPES) + rng.uniform(-0.12, 0.12)) % 1.0
+            _shape(corners, hue, size, rng).save(place / f"{count:03}.png")
 
 
-def _shape(corners: list[tuple[float, float]], size: int, rng: np.random.Generator) -> Image.Image:
-    ground, colour = rng.integers(0, 256, (2, 3))
-    while abs(int(ground.sum()) - int(colour.sum())) < 150:  # visible to a person, too
-        colour = rng.integers(0, 256, 3)
-    picture = Image.new("RGB", (4 * size, 4 * size), tuple(ground.tolist()))
-    radius = 4 * size * rng.uniform(0.3, 0.45)
-    x, y = rng.uniform(radius, 4 * size - radius, 2)
-    turn = rng.uniform(-15, 15)
+def _shape(corners: list[tuple[float, float]], hue: float, size: int, rng: np.random.Generator) -> Image.Image:
+    large = 4 * size  # drawn large and made small, so that edges are smooth
+    picture = Image.new("RGB", (large, large), _colour(rng.uniform(), rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)))
+    radius = large * rng.uniform(0.25, 0.45)
+    x, y = rng.uniform(radius, large - radius, 2)
+    turn = rng.uniform(-20, 20)
     draw = ImageDraw.Draw(picture)
+    colour = _colour(hue, rng.uniform(0.6, 1.0), rng.uniform(0.3, 0.9))
     if corners:
         angles = [(math.radians(angle + turn), radius * share) for angle, share in corners]
-        draw.polygon([(x + r * math.cos(a), y + r * math.sin(a)) for a, r in angles], tuple(colour.tolist()))
+        draw.polygon([(x + r * math.cos(a), y + r * math.sin(a)) for a, r in angles], colour)
     else:
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), tuple(colour.tolist()))
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
     small = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)).astype(np.float64)
     return Image.fromarray((small + rng.normal(0, 12, small.shape)).clip(0, 255).astype(np.uint8))
+
+
+def _colour(hue: float, saturation: float, brightness: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def run(task: str, out: str) -> None:
@@ -86,8 +94,8 @@ def run(task: str, out: str) -> None:
     draw_shapes(pictures / "val", 20, seed=2)
     draw_shapes(pictures / "test", 40, seed=3)
 
-    options = {"backbone": "resnet10t", "pretrained": False, "size": 64}
-    settings = {"preset": "scratch", "epochs": 15}
+    options = {"backbone": "test_resnet", "pretrained": False, "size": 64}
+    settings = {"preset": "scratch", "epochs": 10, "mixup": 0.0, "cutmix": 0.0, "crop_scale": 0.7, "lr": 0.005}
     flags = " ".join(f"--{name} {str(value).lower()}" for name, value in {**options, **settings}.items())
     say(
         f"\n2. Fitting a small network from scratch:\n"

@@ -141,7 +141,7 @@ class Task(ABC):
 
         from recipes import training
 
-        run = Path(out).expanduser().resolve() if out is not None else None
+        run = Path(os.path.expanduser(out)) if out is not None else None
         with artifact.running(run, self._records, anew=not resume) if run else nullcontext():
             with training.own_random_state(chosen.seed):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
