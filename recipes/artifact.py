@@ -393,6 +393,12 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     return values
 
 
+def finished(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds the model of a run that has come to its end."""
+    path = _resolved(folder)
+    return (path / MANIFEST).is_file() and not (path / CHECKPOINT).exists()
+
+
 def recorded(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """The files about the run in a folder: its recipe, its split and its metrics, as far as they are there."""
     found = {}
@@ -522,7 +528,10 @@ def write_state(path: Path, state: Any) -> None:
             return {"list" if isinstance(value, list) else "tuple": [packed(item) for item in value]}
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
-        raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+        raise OutputError(
+            f"a callback wants to keep a {type(value).__name__} in the checkpoint, which holds numbers, texts and "
+            f"tensors alone; leave out=FOLDER away to train without checkpoints"
+        )
 
     header = {"state": json.dumps(packed(state))}
     write_file(path, save(tensors, metadata=header))

@@ -150,10 +150,12 @@ def _fit(words: list[str]) -> int:
     parser.add_argument("--config", type=str, default=None, help="a YAML file of options, such as MODEL/recipe.yaml")
     _add_options(parser, cls, "model")
     _add_options(parser, Preset, "training")
-    if words and not words[0].startswith("-"):
+    if "--" in _positionals_last([_flag(word) for word in words], parser):
         config.pop("data", None)  # what is typed comes over what the file says
     given = _options_apart(_parsed(parser, [*_as_words(config, parser), *words]), cls)
     task = cls(**given.pop("options"))
+    if given.get("resume") and not given.get("out"):
+        raise OptionError("--resume needs --out MODEL, the folder of the run to go on with")
     given["out"] = given.get("out") or _free_name(given["data"])
     task.fit(**given)
     stopped = task.history.stopped if task.history else None
@@ -463,8 +465,9 @@ def _destination(path: str | None) -> Iterator[IO[str]]:
         return
     target = Path(path).expanduser().resolve()
     try:
-        if target.exists() and not target.is_file():  # a pipe or a device is written to, not replaced
-            with open(target, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        special = path.startswith("/dev/") or (target.exists() and not target.is_file())
+        if special:  # a pipe or a device is written to, not replaced
+            with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 yield file
             return
         number, scratch = tempfile.mkstemp(prefix=f".{target.name[:60]}-", dir=target.parent)

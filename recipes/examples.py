@@ -186,7 +186,7 @@ def _checked_labels(
     if labels is not None:
         if unknown := [name for name in found if name not in labels]:
             raise DataError(
-                f"{where} has {counted(len(unknown), 'label')} that the training set does not have: {listed(unknown)}"
+                f"{where} has {counted(len(unknown), 'label')} that training did not know: {listed(unknown)}"
                 f"{did_you_mean(unknown[0], labels)} (labels: {listed(labels, 12)})"
             )
         return labels

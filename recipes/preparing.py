@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples, collate, training_device
+from recipes.errors import OptionError
 
 if TYPE_CHECKING:
     from recipes.training import TrainingModule
@@ -69,11 +70,17 @@ def fit_head(module: TrainingModule, data: DataModule) -> None:
     """Give the last layer the weights of a logistic regression on the frozen network's features.
 
     Training that starts from there does not distort what the network already knows (Kumar et al. 2022, "Fine-tuning
-    can distort pretrained features"), and it costs one look at each picture. Networks without a linear last layer,
-    and data without validation examples to choose the strength by, are left as they are.
+    can distort pretrained features"), and it costs one look at each picture. Networks without a linear last layer are
+    left as they are.
+
+    Raises:
+        OptionError: nothing else is to be trained, and the network has no linear last layer.
     """
     head = module.network.head
-    if head is None or not len(data.splits.val):
+    if head is None:
+        if module.preset.epochs == 0:
+            name = module.network.config["architecture"]
+            raise OptionError(f"{name} has no linear last layer to fit alone; take epochs of 1 or more")
         return
     network = module.network.eval().to(training_device(module.preset.accelerator))
     train = data.splits.train
@@ -85,7 +92,8 @@ def fit_head(module: TrainingModule, data: DataModule) -> None:
         varied = EncodedExamples(train, data.codec, module.preset)
         more = _features(network, head, data.loader(varied, [(view, place) for place in range(len(train))]))
         seen = torch.cat([seen[0], more[0]]), torch.cat([seen[1], more[1]])
-    held_out = _features(network, head, data.loader(EncodedExamples(data.splits.val, data.codec)))
+    val = EncodedExamples(data.splits.val, data.codec)
+    held_out = _features(network, head, data.loader(val)) if len(val) else None
     weight, bias = _logistic_regression(seen, held_out, head.out_features)
     with torch.no_grad():
         head.weight.copy_(weight)
@@ -111,25 +119,33 @@ def _features(network: Network, head: nn.Module, batches: Iterable[Any]) -> tupl
 
 
 def _logistic_regression(
-    seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], labels: int
+    seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor] | None, labels: int
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the regression whose strength of regularisation does best on the held-out examples."""
+    """Weight and bias of the regression whose strength of regularisation does best on the held-out examples.
+
+    Without any to choose by, the strength is 0.03.
+    """
     mean, std = seen[0].mean(0), seen[0].std(0) + 1e-3 * seen[0].std()
-    x, held_x = (seen[0] - mean) / std, (held_out[0] - mean) / std
+    x = (seen[0] - mean) / std
     lowest = math.inf
     weight, bias = torch.zeros(labels, x.shape[1]), torch.zeros(labels)
     threads = torch.get_num_threads()
     if x.numel() < 2**20:  # steps this small only wait for one another on several threads
         torch.set_num_threads(1)
-    for strength in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001):  # from strong to weak, each starting from the one before
+    strengths = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001) if held_out else (0.03,)
+    for strength in strengths:  # from strong to weak, each starting from the one before
         weight, bias = _minimised(x, seen[1], weight, bias, strength)
-        scores = held_x @ weight.T + bias
-        loss = float(nn.functional.cross_entropy(scores, held_out[1]))  # steadier than accuracy on few examples
+        loss = _loss((held_out[0] - mean) / std, held_out[1], weight, bias) if held_out else 0.0
         if loss < lowest:
             lowest, chosen = loss, (weight, bias)
     torch.set_num_threads(threads)
     weight, bias = chosen
     return weight / std, bias - weight @ (mean / std)
+
+
+def _loss(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> float:
+    """Cross entropy, which is steadier than accuracy on few examples."""
+    return float(nn.functional.cross_entropy(x @ weight.T + bias, y))
 
 
 def _minimised(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, strength: float) -> tuple[Tensor, Tensor]:

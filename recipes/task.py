@@ -135,6 +135,11 @@ class Task(ABC):
             artifact.check_output(out, overwrite, resume)
         elif resume:
             raise OptionError("resume=True needs out=FOLDER, the folder of the run to go on with")
+        if resume and out is not None and artifact.finished(out):
+            if not quiet:
+                say(f"{printable(out)} is finished; nothing is left to do")
+            self.__dict__.update(type(self).load(out).__dict__)
+            return self
         self.check(data, chosen)
         batches, module = self._lightning(data, val, chosen, trainer_arguments, quiet)
         self._settle(module, batches, artifact.recorded(out) if resume and out else {}, trainer_arguments)
@@ -145,7 +150,8 @@ class Task(ABC):
         with artifact.running(run, self._records, anew=not resume) if run else nullcontext():
             with training.own_random_state(chosen.seed):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
-            self._records[artifact.METRICS] = self.history.csv().encode()
+            if self.history.epochs:
+                self._records[artifact.METRICS] = self.history.csv().encode()
             held_out = batches.splits.val
             evaluation = self._scored(held_out) if len(held_out) else None
             self._scores = evaluation.scores if evaluation else {}
@@ -299,6 +305,11 @@ class Task(ABC):
         from recipes import preparing
 
         before = artifact.read_yaml(recorded.get(artifact.RECIPE))
+        wanted = module.preset.precision
+        if before and wanted not in ("auto", before.get("precision")):
+            raise OptionError(
+                f"the run to resume computes in {before.get('precision')!r}, not {wanted!r}; give the same"
+            )
         precision: Any = before.get("precision") or preparing.precision(module, batches, trainer_arguments)
         module.preset = batches.preset = dataclasses.replace(module.preset, precision=precision)
         self._recipe["precision"] = precision

@@ -146,6 +146,8 @@ class KeepBest(Callback):
         """Compare the epoch that was just validated with the best so far."""
         assert isinstance(pl_module, TrainingModule)
         scores = pl_module.validation
+        if not math.isfinite(scores["val_loss"]):
+            return
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
         rank = (next((value for name, value in scores.items() if name != "val_loss"), 0.0), -scores["val_loss"])
         if self.best is None or rank > self.best:
@@ -380,6 +382,7 @@ def train(
     """
     preset = module.preset
     began = time.perf_counter()
+    inference.keep_freed_memory()
     history = History(precision=preset.precision)
     checkpoint = run / artifact.CHECKPOINT if run and (run / artifact.CHECKPOINT).exists() else None
     if preset.head_first and checkpoint is None:
@@ -394,7 +397,11 @@ def train(
             trainer = make_trainer(preset, [*watchers, StopOnSignal()], trainer_arguments)
             try:
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
-            except (Stopped, Diverged) as reason:
+            except Stopped as reason:
+                history.stopped = str(reason)
+            except Diverged as reason:
+                if not best.state:
+                    raise TrainingError(str(reason)) from reason
                 history.stopped = str(reason)
             except SIGTERMException:  # Lightning looks for it, too, between epochs, and would end with exit code 0
                 history.stopped = "SIGTERM"
