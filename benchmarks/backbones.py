@@ -16,6 +16,8 @@ import time
 import timm
 import torch
 
+from recipes.inference import keep_freed_memory
+
 NAMES = (
     "mobilenetv3_small_100",
     "mobilenetv2_100",
@@ -51,6 +53,7 @@ def rate(name: str, train: bool, bfloat16: bool, batch: int = 32) -> float:
 
 
 def main() -> None:
+    keep_freed_memory()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, timm {timm.__version__}")
     print("network                   parameters  train f32  train bf16  predict f32   images/s", flush=True)
     for name in sys.argv[1:] or NAMES:

@@ -76,7 +76,7 @@ class ImageClassifier(Task):
             the centre; `pad` keeps both and fills the rest.
     """
 
-    backbone: str = "mobilenetv3_large_100"
+    backbone: str = "hgnetv2_b0"
     pretrained: bool = True
     weights: str | None = None
     size: int | None = None
