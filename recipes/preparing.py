@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples, collate, training_device
 from recipes.errors import OptionError
 
-if TYPE_CHECKING:
-    from recipes.training import TrainingModule
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 # A run of fewer steps is over before trying out precisions has paid for itself.
 _WORTH_TRYING = 40
@@ -26,9 +25,9 @@ _WORTH_TRYING = 40
 _ENOUGH_FOR_HEAD = 20_000
 
 
-def precision(module: TrainingModule, data: DataModule, trainer_arguments: Mapping[str, Any]) -> str:
+def precision(network: Network, loss: Loss, data: DataModule, trainer_arguments: Mapping[str, Any]) -> str:
     """What to compute in: as the preset says or, for `auto`, the fastest that is safe on this machine."""
-    preset = module.preset
+    preset = data.preset
     if preset.precision != "auto" or "precision" in trainer_arguments:
         return "32" if preset.precision == "auto" else preset.precision
     device = training_device(preset.accelerator)
@@ -37,10 +36,10 @@ def precision(module: TrainingModule, data: DataModule, trainer_arguments: Mappi
     steps = preset.epochs * math.ceil(len(data.splits.train) / preset.batch_size)
     if device.type != "cpu" or steps < _WORTH_TRYING or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "32"
-    return _faster_on_cpu(module, data)
+    return _faster_on_cpu(network, loss, data)
 
 
-def _faster_on_cpu(module: TrainingModule, data: DataModule) -> str:
+def _faster_on_cpu(network: Network, loss: Loss, data: DataModule) -> str:
     """`bf16` if a few training steps of a copy of the network are clearly faster with it, else `32`.
 
     Depthwise convolutions are slower in bfloat16 on today's CPUs, others more than twice as fast: no rule holds for
@@ -53,20 +52,20 @@ def _faster_on_cpu(module: TrainingModule, data: DataModule) -> str:
     pixels, targets, _ = batch
     seconds = {}
     for name in ("32", "bf16"):
-        network = copy.deepcopy(module.network).train()
+        trial = copy.deepcopy(network).train()
         times = []
         for _ in range(4):
             began = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=name == "bf16"):
-                loss = module.loss(network(pixels), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            network.zero_grad()
+                value = loss(trial(pixels), targets)
+            value.backward()  # type: ignore[no-untyped-call]
+            trial.zero_grad()
             times.append(time.perf_counter() - began)
         seconds[name] = min(times[1:])
     return "bf16" if seconds["bf16"] * 1.25 < seconds["32"] else "32"
 
 
-def fit_head(module: TrainingModule, data: DataModule) -> None:
+def fit_head(network: Network, data: DataModule) -> None:
     """Give the last layer the weights of a logistic regression on the frozen network's features.
 
     Training that starts from there does not distort what the network already knows (Kumar et al. 2022, "Fine-tuning
@@ -76,20 +75,20 @@ def fit_head(module: TrainingModule, data: DataModule) -> None:
     Raises:
         OptionError: nothing else is to be trained, and the network has no linear last layer.
     """
-    head = module.network.head
+    head = network.head
     if head is None:
-        if module.preset.epochs == 0:
-            name = module.network.config["architecture"]
+        if data.preset.epochs == 0:
+            name = network.config["architecture"]
             raise OptionError(f"{name} has no linear last layer to fit alone; take epochs of 1 or more")
         return
-    network = module.network.eval().to(training_device(module.preset.accelerator))
+    network.eval().to(training_device(data.preset.accelerator))
     train = data.splits.train
     if len(train) > _ENOUGH_FOR_HEAD:
-        chosen = np.random.default_rng(module.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
+        chosen = np.random.default_rng(data.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
         train = train.take(sorted(chosen.tolist()))
     seen = _features(network, head, data.loader(EncodedExamples(train, data.codec)))
-    for view in range(module.preset.views):
-        varied = EncodedExamples(train, data.codec, module.preset)
+    for view in range(data.preset.views):
+        varied = EncodedExamples(train, data.codec, data.preset)
         more = _features(network, head, data.loader(varied, [(view, place) for place in range(len(train))]))
         seen = torch.cat([seen[0], more[0]]), torch.cat([seen[1], more[1]])
     val = EncodedExamples(data.splits.val, data.codec)

@@ -310,7 +310,9 @@ class Task(ABC):
             raise OptionError(
                 f"the run to resume computes in {before.get('precision')!r}, not {wanted!r}; give the same"
             )
-        precision: Any = before.get("precision") or preparing.precision(module, batches, trainer_arguments)
+        precision: Any = before.get("precision") or preparing.precision(
+            module.network, module.loss, batches, trainer_arguments
+        )
         module.preset = batches.preset = dataclasses.replace(module.preset, precision=precision)
         self._recipe["precision"] = precision
         self._records[artifact.RECIPE] = artifact.yaml_bytes(self._recipe)

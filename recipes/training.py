@@ -386,7 +386,7 @@ def train(
     history = History(precision=preset.precision)
     checkpoint = run / artifact.CHECKPOINT if run and (run / artifact.CHECKPOINT).exists() else None
     if preset.head_first and checkpoint is None:
-        preparing.fit_head(module, data)
+        preparing.fit_head(module.network, data)
     best, recorder = KeepBest(preset.patience), Recorder(history, preset.lr)
     watchers: list[Callback] = [recorder, best]
     watchers += [MovingAverage(preset.ema)] if preset.ema else []

@@ -1,0 +1,197 @@
+"""Networks by name: weights from files, folders, a filled Hub cache and a Hub on this machine; real ones if there."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import recipes
+from recipes import ImageClassifier, Preset, backbones, demo
+from recipes.errors import OptionError, WeightsError
+
+SHARED = Path(os.environ.get("RECIPES_SHARED", "nowhere"))
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    return timm.create_model("test_resnet").state_dict()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hub cache, and no way to the Hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path / "hub"
+
+
+def in_cache(hub: Path, repository: str) -> Path:
+    place = hub / f"models--{repository.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    snapshot = place / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+def same(network: backbones.Network, state: dict[str, torch.Tensor]) -> bool:
+    found = network.body.state_dict()
+    return all(torch.equal(found[name], value) for name, value in state.items() if not name.startswith("fc."))
+
+
+def test_weights_in_the_cache_need_no_network(hub: Path, state: dict[str, torch.Tensor]) -> None:
+    save_file(state, in_cache(hub, "timm/test_resnet.r160_in1k") / "model.safetensors")
+    network, figures = backbones.build("test_resnet", 3)
+    assert same(network, state)
+    assert figures.size == 160
+
+
+def test_a_hub_name_in_the_cache_needs_no_network(hub: Path, tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    task = ImageClassifier(backbone="test_resnet", pretrained=False, size=32)
+    task.codec, task.network = task.make(("a", "b"), Preset())
+    task.save(tmp_path / "pets")
+    snapshot = in_cache(hub, "me/pets")
+    for path in (tmp_path / "pets").iterdir():
+        (snapshot / path.name).write_bytes(path.read_bytes())
+    network, figures = backbones.build("hf-hub:me/pets", 3)
+    assert same(network, task.network.body.state_dict())
+    assert figures.size == 32
+    loaded = recipes.load("hf-hub:me/pets")
+    assert loaded.codec == task.codec
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """The few answers of a Hub that a download asks for."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def send_head(self):  # type: ignore[no-untyped-def]
+        name = self.path.rpartition("/")[2]
+        path = Path(self.directory) / name
+        if "/resolve/" not in self.path or not path.is_file():
+            self.send_error(404)
+            return None
+        self.send_response(200)
+        self.send_header("Content-Length", str(path.stat().st_size))
+        self.send_header("X-Repo-Commit", "1" * 40)
+        self.send_header("ETag", f'"{name}"')
+        self.end_headers()
+        return path.open("rb")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", folder
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_weights_are_downloaded_from_the_hub_once(
+    server: tuple[str, Path], tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    address, folder = server
+    save_file(state, folder / "model.safetensors")
+    code = """
+import torch
+from recipes import backbones
+network, _ = backbones.build("test_resnet", 3)
+print(float(network.body.state_dict()["conv1.0.weight"].double().sum()))
+"""
+    environment = {
+        **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+        "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1",
+    }  # fmt: skip
+    for endpoint in (address, "http://127.0.0.1:9"):  # the second time from the cache: nothing answers there
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={**environment, "HF_ENDPOINT": endpoint}
+        )
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) == pytest.approx(float(state["conv1.0.weight"].double().sum()))
+
+
+def test_a_folder_of_timms_starts_a_new_model(tmp_path: Path) -> None:
+    demo.draw_shapes(tmp_path / "shapes", 4, seed=0, size=32)
+    first = ImageClassifier(backbone="test_resnet", pretrained=False, size=32)
+    first.fit(tmp_path / "shapes", epochs=1, quiet=True).save(tmp_path / "first")
+    second = ImageClassifier(backbone=f"local-dir:{tmp_path / 'first'}")
+    second.fit(tmp_path / "shapes", epochs=1, quiet=True).save(tmp_path / "second")
+    assert json.loads((tmp_path / "second" / "config.json").read_text())["architecture"] == "test_resnet"
+    assert len(recipes.load(tmp_path / "second").predict(tmp_path / "shapes")) == 20
+
+
+def test_weights_from_a_file_are_loaded_whole_or_refused(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    save_file(state, tmp_path / "right.safetensors")
+    network, _ = backbones.build("test_resnet", 3, weights=str(tmp_path / "right.safetensors"))
+    assert same(network, state)
+    assert network.body.get_classifier().out_features == 3  # type: ignore[operator, union-attr]
+    del state["layer1.0.conv1.weight"]
+    save_file(state, tmp_path / "short.safetensors")
+    with pytest.raises(WeightsError, match=r"does not fit test_resnet.*layer1\.0\.conv1"):
+        backbones.build("test_resnet", 3, weights=str(tmp_path / "short.safetensors"))
+    (tmp_path / "old.pth").write_bytes(b"pickle")
+    with pytest.raises(WeightsError, match="can run code"):
+        backbones.build("test_resnet", 3, weights=str(tmp_path / "old.pth"))
+
+
+def test_a_size_of_ones_own_reaches_networks_that_must_know_it() -> None:
+    network, figures = backbones.build("test_vit", 3, pretrained=False, size=64)
+    assert figures.size == 64
+    assert network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape == (1, 3)
+
+
+def test_names_are_listed_by_pattern() -> None:
+    assert "resnet50.a1_in1k" in backbones.names("resnet50*")
+    assert backbones.names("torchvision/resnet18") == ["torchvision/resnet18"]
+    with pytest.raises(OptionError, match="no backbone matches"):
+        backbones.names("nothing*")
+
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="RECIPES_SHARED is not set")
+
+
+@needs_shared
+@pytest.mark.slow
+def test_real_weights_and_pictures_give_a_good_model_in_a_minute(tmp_path: Path) -> None:
+    for label in sorted((SHARED / "data" / "sign_digits" / "train").iterdir()):
+        (tmp_path / "signs" / label.name).mkdir(parents=True)
+        for path in sorted(label.iterdir())[:20]:
+            (tmp_path / "signs" / label.name / path.name).symlink_to(path)
+    weights = str(SHARED / "weights" / "mobilenetv2_100_imagenet_timm.safetensors")
+    task = ImageClassifier(backbone="mobilenetv2_100", weights=weights, size=160)
+    task.fit(tmp_path / "signs", preset="quick", views=0, quiet=True)
+    assert task.history is not None
+    assert task._scores["accuracy"] > 0.6  # guessing gives 0.1
+    task.save(tmp_path / "model")
+    opened = timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True).eval()
+    tensor = torch.randn(2, 3, 160, 160)
+    with torch.inference_mode():
+        assert task.network is not None
+        torch.testing.assert_close(opened(tensor), task.network.body(tensor), atol=1e-4, rtol=1e-4)
+
+
+@needs_shared
+def test_real_torchvision_weights_are_loaded() -> None:
+    weights = str(SHARED / "weights" / "squeezenet1_1_imagenet.safetensors")
+    network, _ = backbones.build("torchvision/squeezenet1_1", 4, weights=weights)
+    assert network(torch.zeros(2, 3, 224, 224, dtype=torch.uint8)).shape == (2, 4)
