@@ -121,6 +121,28 @@ SIDES = {
 }
 
 
+def one_picture(folder: str, backbone: str, rounds: int) -> None:
+    """One picture through the shell, beside the imports that nothing which uses timm can avoid."""
+    from recipes import ImageClassifier, Preset
+
+    task = ImageClassifier(backbone=backbone, pretrained=False)
+    task.codec, task.network = task.make(("a", "b", "c", "d"), Preset())
+    task.save(Path(folder) / "model")
+    picture = str(next(Path(folder).glob("*/*.jpg")))
+    commands = (
+        [sys.executable, "-m", "recipes", "predict", str(Path(folder) / "model"), picture],
+        [sys.executable, "-c", "import torch, torchvision, timm"],
+    )
+    seconds: list[list[float]] = [[], []]
+    for _ in range(rounds + 1):
+        for side, command in enumerate(commands):
+            began = time.perf_counter()
+            subprocess.run(command, capture_output=True, check=True)
+            seconds[side].append(time.perf_counter() - began)
+    ours, theirs = (statistics.median(values[1:]) for values in seconds)  # the first warms the file cache
+    print(f"one      recipes {ours:.2f} s  imports {theirs:.2f} s  ratio {ours / theirs:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
@@ -149,6 +171,7 @@ def main() -> None:
             ours, theirs = (statistics.median(values) for values in rates)
             spread = "  ".join(f"{min(values):.0f}–{max(values):.0f}" for values in rates)
             print(f"{what:8} recipes {ours:.0f}  by hand {theirs:.0f} images/s  ratio {ours / theirs:.2f}  ({spread})")
+        one_picture(folder, asked.backbone, asked.rounds)
 
 
 if __name__ == "__main__":

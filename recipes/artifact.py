@@ -5,7 +5,9 @@
       model.safetensors   the weights, in the network's own names
       recipe.json         the task, the labels, the preparation, scores and history; written last
       split.json          which file was in which split
+      files.json          size and checksum of each of them
       recipe.yaml         the settings that repeat the run
+      metrics.csv         loss and scores of each epoch
 
 JSON and safetensors only. Nothing is unpickled, no name from a file is imported, and no path in a file is followed.
 """
@@ -43,13 +45,13 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 MANIFEST, WEIGHTS, CONFIG = "recipe.json", "model.safetensors", "config.json"
-SPLIT, RECIPE, METRICS = "split.json", "recipe.yaml", "metrics.csv"
+SPLIT, FILES, RECIPE, METRICS = "split.json", "files.json", "recipe.yaml", "metrics.csv"
 
 #: The state of a run that is not finished, and the file that tells others that it is running.
 CHECKPOINT, LOCK = "checkpoint.safetensors", "running.lock"
 
 #: Every name that recipes writes into a model folder; only these are ever replaced or removed.
-NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, SPLIT, RECIPE, METRICS, CHECKPOINT, LOCK})
+NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CHECKPOINT, LOCK})
 
 # What a probe for write permission is called; a kill in the middle of one may leave it behind.
 _PROBE = ".recipes-"
@@ -402,12 +404,21 @@ def finished(folder: str | os.PathLike[str]) -> bool:
 def recorded(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """The files about the run in a folder: its recipe, its split and its metrics, as far as they are there."""
     found = {}
-    for name in (SPLIT, RECIPE, METRICS):
+    for name in (SPLIT, FILES, RECIPE, METRICS):
         with contextlib.suppress(OSError):
             path = Path(folder) / name
             if path.is_file() and path.stat().st_size <= _LARGEST_JSON:
                 found[name] = path.read_bytes()
     return found
+
+
+def fingerprints(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Size and checksum of each file that a run was fitted on; none if the folder does not tell."""
+    try:
+        values = json.loads(recorded(folder).get(FILES, b"{}"))
+    except (ValueError, RecursionError):
+        values = None
+    return {str(name): str(value) for name, value in values.items()} if isinstance(values, dict) else {}
 
 
 def read_yaml(content: bytes | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import recipes
+from recipes import artifact
 from recipes.catalog import TASKS, task_class
 from recipes.display import listed, say
 from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean, printable
@@ -120,7 +121,7 @@ def _run(words: list[str]) -> int:
 
 
 def _fit(words: list[str]) -> int:
-    words, config = _with_config(words)
+    words, config, compare = _with_config(words)
     named = words[0] if words and not words[0].startswith("-") and words[0] != config.get("data") else None
     if named in TASKS or (named is not None and "task" not in config):
         words = words[1:]
@@ -157,7 +158,7 @@ def _fit(words: list[str]) -> int:
     if given.get("resume") and not given.get("out"):
         raise OptionError("--resume needs --out MODEL, the folder of the run to go on with")
     given["out"] = given.get("out") or _free_name(given["data"])
-    task.fit(**given)
+    task.fit(**given, compare=compare)
     stopped = task.history.stopped if task.history else None
     return 128 + signal.Signals[stopped] if stopped else 0
 
@@ -346,8 +347,9 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
     return f"{printable(' '.join(message.split()), 200)}; see {parser.prog} --help"
 
 
-def _with_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """The words without `--config FILE`, and what the file holds."""
+def _with_config(words: list[str]) -> tuple[list[str], dict[str, Any], Path | None]:
+    """The words without `--config FILE`, what the file holds, and the model folder that it lies in, if it does."""
+    folder = None
     kept: list[str] = []
     values: dict[str, Any] = {}
     remaining = iter(words)
@@ -355,9 +357,11 @@ def _with_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
         if word == "--config" or word.startswith("--config="):
             path = word.partition("=")[2] if "=" in word else next(remaining, "")
             values.update(_read_config(path))
+            if (Path(path).parent / artifact.FILES).is_file():
+                folder = Path(path).parent
         else:
             kept.append(word)
-    return kept, values
+    return kept, values, folder
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -378,7 +382,7 @@ def _as_words(config: dict[str, Any], parser: ArgumentParser) -> list[str]:
     words: list[str] = []
     known = {action.dest for action in parser._actions}
     for name, value in config.items():
-        if name == "task" or value is None:
+        if name in ("task", "recipes") or value is None:  # said elsewhere
             continue
         if name not in known:
             raise OptionError(

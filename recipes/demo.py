@@ -96,7 +96,9 @@ def run(task: str, out: str) -> None:
 
     options = {"backbone": "test_resnet", "pretrained": False, "size": 64}
     settings = {"preset": "scratch", "epochs": 10, "mixup": 0.0, "cutmix": 0.0, "crop_scale": 0.7, "lr": 0.005}
-    flags = " ".join(f"--{name} {str(value).lower()}" for name, value in {**options, **settings}.items())
+    flags = " ".join(
+        f"--{name.replace('_', '-')} {str(value).lower()}" for name, value in {**options, **settings}.items()
+    )
     say(
         f"\n2. Fitting a small network from scratch:\n"
         f"   recipes fit {task} {printable(pictures)} --out {printable(model)} {flags}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,12 +69,38 @@ class Splits:
 
     def record(self) -> dict[str, list[str]]:
         """Which file was in which split, by name below the data's folder where it lies there."""
+        return {part: [self._name(path) for path in found.inputs] for part, found in self._parts().items()}
 
-        def name(path: str) -> str:
-            return os.path.relpath(path, self.root) if path.startswith(os.path.join(self.root, "")) else path
+    def fingerprints(self) -> dict[str, str]:
+        """Size and CRC-32 of each file, by name, to tell later which have changed."""
+        paths = [path for found in self._parts().values() for path in found.inputs]
+        with ThreadPoolExecutor(cores()) as pool:
+            return dict(zip(map(self._name, paths), pool.map(_fingerprint, paths, chunksize=16), strict=True))
 
+    def _parts(self) -> dict[str, Examples]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
-        return {part: [name(path) for path in found.inputs] for part, found in parts.items() if found is not None}
+        return {part: found for part, found in parts.items() if found is not None}
+
+    def _name(self, path: str) -> str:
+        return os.path.relpath(path, self.root) if path.startswith(os.path.join(self.root, "")) else path
+
+
+def _fingerprint(path: str) -> str:
+    size = checksum = 0
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            size, checksum = size + len(block), zlib.crc32(block, checksum)
+    return f"{size}-{checksum:08x}"
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What has changed between two sets of fingerprints, in words; empty if nothing has."""
+    kinds = {
+        "changed": [name for name in before if name in now and before[name] != now[name]],
+        "missing": [name for name in before if name not in now],
+        "new": [name for name in now if name not in before],
+    }
+    return "; ".join(f"{counted(len(names), 'file')} {kind}: {listed(names)}" for kind, names in kinds.items() if names)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Fitting a task reads the data, makes a codec and a network, and trains. From the
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shlex
 import signal
@@ -23,6 +24,7 @@ from recipes import artifact, presets
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
+from recipes.examples import changed_files
 from recipes.presets import Preset
 from recipes.results import Evaluation, History, Prediction
 
@@ -107,6 +109,7 @@ class Task(ABC):
         out: str | os.PathLike[str] | None = None,
         resume: bool = False,
         overwrite: bool = False,
+        compare: str | os.PathLike[str] | None = None,
         quiet: bool = False,
         **settings: Any,
     ) -> Self:
@@ -120,6 +123,7 @@ class Task(ABC):
             out: a folder to save the model to; nothing is written without it.
             resume: go on with the run in `out` that was stopped or killed; it ends as if it had never been.
             overwrite: replace a finished model in `out`.
+            compare: a model folder; say which files have changed since it was fitted.
             quiet: show nothing.
             **settings: any setting of the preset (`epochs=5`), or any argument of `pytorch_lightning.Trainer`
                 (`callbacks=[...]`, `logger=...`).
@@ -142,6 +146,10 @@ class Task(ABC):
             return self
         self.check(data, chosen)
         batches, module = self._lightning(data, val, chosen, trainer_arguments, quiet)
+        if compare is not None:
+            changed = changed_files(artifact.fingerprints(compare), json.loads(self._records[artifact.FILES]))
+            if changed or not quiet:
+                say(f"compared with {printable(compare)}: {changed or 'all files are the same'}")
         self._settle(module, batches, artifact.recorded(out) if resume and out else {}, trainer_arguments)
 
         from recipes import training
@@ -280,6 +288,7 @@ class Task(ABC):
         self._scores, self.history = {}, None
         self._recipe = {
             "task": self.command,
+            "recipes": recipes.__version__,
             "data": os.path.abspath(data) if isinstance(data, (str, os.PathLike)) else None,
             "val": os.path.abspath(val) if isinstance(val, (str, os.PathLike)) else None,
             **dataclasses.asdict(self),
@@ -287,6 +296,7 @@ class Task(ABC):
         }
         self._records = {
             artifact.SPLIT: artifact.json_bytes(splits.record()),
+            artifact.FILES: artifact.json_bytes(splits.fingerprints()),
             artifact.RECIPE: artifact.yaml_bytes(self._recipe),
         }
         metrics = self.metrics(len(self.codec.labels))
@@ -316,17 +326,18 @@ class Task(ABC):
         module.preset = batches.preset = dataclasses.replace(module.preset, precision=precision)
         self._recipe["precision"] = precision
         self._records[artifact.RECIPE] = artifact.yaml_bytes(self._recipe)
-        free = {"workers", "time", "logger", "accelerator"}  # these change nothing in what comes out
+        free = {"recipes", "workers", "time", "logger", "accelerator"}  # these change nothing in what comes out
         for name, value in self._recipe.items():
             if before and name not in free and before.get(name) != value:
                 raise OptionError(
                     f"the run to resume had {name}={before.get(name)!r}, not {value!r}; give the same, or start "
                     f"another run in another folder"
                 )
-        if before and recorded.get(artifact.SPLIT) != self._records[artifact.SPLIT]:
+        if before and recorded.get(artifact.FILES) != self._records[artifact.FILES]:
+            then, now = (json.loads(files.get(artifact.FILES, b"{}")) for files in (recorded, self._records))
             raise DataError(
-                "the data is not what the run to resume began with: files were added, removed or renamed; start "
-                "another run in another folder"
+                f"the data is not what the run to resume began with ({changed_files(then, now)}); start another run in "
+                f"another folder"
             )
 
     def _save(self, folder: str | os.PathLike[str], overwrite: bool = True, keep_checkpoint: bool = False) -> Path:

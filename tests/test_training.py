@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from torch import nn
 
 import recipes
 from recipes import ImageClassifier, Preset, artifact, backbones, data, preparing
+from recipes.cli import main
 from recipes.errors import DataError, OptionError, OutputError, TrainingError
 from recipes.training import KeepBest
 
@@ -132,6 +134,24 @@ def test_a_run_with_other_settings_or_data_is_not_resumed(photos: Path, tmp_path
         task.fit(more, out=out, quiet=True, resume=True, **SETTINGS)
     with pytest.raises(OptionError, match="out="):
         task.fit(photos, resume=True)
+
+
+def test_a_repeated_run_says_which_files_have_changed(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "photos"
+    shutil.copytree(photos, own)
+    ImageClassifier(**OPTIONS).fit(own, out=tmp_path / "run", quiet=True, epochs=1, batch_size=8)
+    command = ["fit", "--config", str(tmp_path / "run" / "recipe.yaml"), "--out"]
+    assert main([*command, str(tmp_path / "same")]) == 0
+    assert "all files are the same" in capsys.readouterr().err
+    assert weights(tmp_path / "same") == weights(tmp_path / "run")
+    shutil.copy(own / "red" / "01.png", own / "red" / "00.png")
+    (own / "blue" / "03.png").unlink()
+    shutil.copy(own / "green" / "01.png", own / "green" / "new.png")
+    assert main([*command, str(tmp_path / "other")]) == 0
+    said = capsys.readouterr().err
+    assert "1 file changed: red/00.png; 1 file missing: blue/03.png; 1 file new: green/new.png" in said
 
 
 def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
