@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from recipes import images
 from recipes.codec import cores
 from recipes.display import console, counted, listed, say
 from recipes.errors import DataError, did_you_mean, printable
+
+T = TypeVar("T")
 
 # What people call the three splits.
 _SPLITS = {
@@ -74,8 +76,7 @@ class Splits:
     def fingerprints(self) -> dict[str, str]:
         """Size and CRC-32 of each file, by name, to tell later which have changed."""
         paths = [path for found in self._parts().values() for path in found.inputs]
-        with ThreadPoolExecutor(cores()) as pool:
-            return dict(zip(map(self._name, paths), pool.map(_fingerprint, paths, chunksize=16), strict=True))
+        return dict(zip(map(self._name, paths), _in_threads(_fingerprint, paths), strict=True))
 
     def _parts(self) -> dict[str, Examples]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
@@ -142,7 +143,7 @@ def read_held_out(data: Any, labels: tuple[str, ...]) -> Examples:
     parts = split_folders(root)
     folder = parts.get("test") or parts.get("val") or root
     notes: list[str] = []
-    examples = read_labelled(folder, labels, notes)
+    examples = read_labelled(folder, labels, notes, decode=False)
     if folder != root:
         say(f"note: evaluating on {printable(folder)}")
     for note in notes:
@@ -161,7 +162,11 @@ def split_folders(root: str) -> dict[str, str]:
 
 
 def read_labelled(
-    folder: str, labels: tuple[str, ...] | None = None, notes: list[str] | None = None, every_label: bool = False
+    folder: str,
+    labels: tuple[str, ...] | None = None,
+    notes: list[str] | None = None,
+    every_label: bool = False,
+    decode: bool = True,
 ) -> Examples:
     """The readable pictures of a folder that has a folder for each label.
 
@@ -170,6 +175,7 @@ def read_labelled(
         labels: the labels there may be, as the model knows them; None takes the folders' names.
         notes: gets a line for everything that was left out.
         every_label: whether two labels or more must be there.
+        decode: whether every picture is tried now; otherwise who reads them finds out.
 
     Raises:
         DataError: there are no labelled pictures, a label is unknown, or most pictures cannot be read.
@@ -191,7 +197,9 @@ def read_labelled(
         notes.append(f"left out {counted(len(loose), 'picture')} without a label, directly in {printable(folder)}")
     if others:
         notes.append(f"left out {images.left_out(others)}")
-    examples = _without_unreadable(Examples(inputs, targets, names), notes)
+    examples = Examples(inputs, targets, names)
+    if decode:
+        examples = _without_unreadable(examples, notes)
     if every_label and len(labelled := {*examples.targets}) < len(names):
         lost = [name for place, name in enumerate(names) if place not in labelled]
         raise DataError(f"no picture of {listed(lost)} in {printable(folder)} can be read")
@@ -258,11 +266,19 @@ def _without_unreadable(examples: Examples, notes: list[str]) -> Examples:
 def _tried(paths: list[str]) -> list[str | None]:
     from rich.progress import track
 
-    with ThreadPoolExecutor(cores()) as pool:
-        tried = pool.map(images.readable, paths, chunksize=16)
-        if len(paths) < 2000:
-            return list(tried)
-        return list(track(tried, "checking pictures", len(paths), console=console(), transient=True))
+    tried = _in_threads(images.readable, paths)
+    if len(paths) < 2000:
+        return list(tried)
+    return list(track(tried, "checking pictures", len(paths), console=console(), transient=True))
+
+
+def _in_threads(function: Callable[[str], T], paths: list[str]) -> Iterator[T]:
+    """The function's results in order; when the caller stops early, on Ctrl-C say, what has not begun is dropped."""
+    pool = ThreadPoolExecutor(cores(), thread_name_prefix="recipes-reader")
+    try:
+        yield from pool.map(function, paths)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def stratified_split(targets: Sequence[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
