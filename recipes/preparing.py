@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples, collate, training_device
 from recipes.errors import OptionError
+from recipes.inference import keep_freed_memory
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -45,6 +46,7 @@ def _faster_on_cpu(network: Network, loss: Loss, data: DataModule) -> str:
     Depthwise convolutions are slower in bfloat16 on today's CPUs, others more than twice as fast: no rule holds for
     all networks. "Clearly" is a quarter, so that chance on a busy machine does not decide.
     """
+    keep_freed_memory()  # as training will, or the two would be compared under other conditions
     examples = EncodedExamples(data.splits.train, data.codec, data.preset)
     batch = collate([examples[0, place] for place in range(min(data.preset.batch_size, len(examples)))])
     if batch is None:
