@@ -441,7 +441,8 @@ def show_result(task: Task, evaluation: Evaluation | None, where: Path | None) -
     if history is not None:
         ended = f", stopped by {history.stopped}" if history.stopped else ""
         kept = f", kept epoch {history.best_epoch}" if history.best_epoch is not None else ""
-        say(f"trained {len(history.epochs)} epochs in {history.seconds:.0f} s ({history.precision}){kept}{ended}")
+        done = f"trained {len(history.epochs)} epochs" if history.epochs else "fitted the last layer"
+        say(f"{done} in {history.seconds:.0f} s ({history.precision}){kept}{ended}")
     if history is not None and history.stopped and where is not None:
         say("to go on with the run: the same command with --resume (resume=True)")
     if where is not None:
