@@ -557,6 +557,13 @@ def freeze(network: Network, stages: int) -> None:
         value.requires_grad_(id(value) in trained)
 
 
+def knows_figures(network: Network) -> bool:
+    """Whether the network's batch norms, if it has any, have running figures from earlier training."""
+    means = [getattr(part, "running_mean", None) for part in network.body.modules()]
+    known = [mean for mean in means if isinstance(mean, Tensor)]
+    return not known or any(bool(mean.any()) for mean in known)
+
+
 def frozen_parts(network: Network, batch_norms: bool) -> list[nn.Module]:
     """The parts of the network that stay in evaluation mode during training.
 

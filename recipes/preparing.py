@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recipes import backbones
 from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples, collate, training_device
 from recipes.errors import OptionError
@@ -83,6 +84,8 @@ def fit_head(network: Network, data: DataModule) -> None:
             name = network.config["architecture"]
             raise OptionError(f"{name} has no linear last layer to fit alone; take epochs of 1 or more")
         return
+    if data.preset.epochs and not backbones.knows_figures(network):
+        return  # in evaluation mode a new network's batch norms do nothing; training would see quite other features
     network.eval().to(training_device(data.preset.accelerator))
     train = data.splits.train
     if len(train) > _ENOUGH_FOR_HEAD:

@@ -227,9 +227,9 @@ class ProgressBar(Callback):
         self.bar: Progress | None = None
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say how good the last layer is that training starts from: it is what "epoch 0" means."""
+        """Say how good the network is that training starts from: it is what "epoch 0" means."""
         if trainer.is_global_zero:
-            say(f"last layer fitted{_scores(pl_module)}")
+            say(f"before training{_scores(pl_module)}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar where there is somebody to see it."""

@@ -344,3 +344,11 @@ def test_weights_that_cannot_be_had_name_the_two_ways_on(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(recipes.RecipesError, match=r"looked in .*pretrained=False.*weights=FILE"):
         backbones.build(name, 2)
+
+
+def test_a_new_network_with_batch_norms_starts_without_a_fitted_head(photos: Path) -> None:
+    new, _ = backbones.build("test_resnet", 3, pretrained=False)
+    assert not backbones.knows_figures(new)
+    assert backbones.knows_figures(backbones.build("test_vit", 3, pretrained=False)[0])  # it has no batch norms
+    new.train()(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
+    assert backbones.knows_figures(new)
