@@ -162,10 +162,15 @@ def _scratch(path: Path) -> Path:
     parent = path.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}-", dir=parent))
+    open_to_all(scratch, 0o777)
+    return scratch
+
+
+def open_to_all(path: str | os.PathLike[str], mode: int) -> None:
+    """Give a temporary file or folder the mode that any program would have made it with; tempfile's is private."""
     mask = os.umask(0)
     os.umask(mask)
-    scratch.chmod(0o777 & ~mask)  # as mkdir would have made it; mkdtemp lets nobody else read a shared model
-    return scratch
+    os.chmod(path, mode & ~mask)
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -73,15 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the program that reads from us has ended, as `head` does
         _close_stdout()
         return 128 + 13
-    except OSError as error:
-        if debug or error.errno != errno.ENOSPC:
-            raise
-        _close_stdout()
-        say("error: there is no space left for the output")
-        return 1
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _close_stdout()
+            say("error: there is no space left for the output")
+            return 1
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         say(f"error: {printable(reason, 400)} (this should not happen; --debug shows where it came from)")
         return 1
@@ -334,14 +332,11 @@ def _flag(word: str) -> str:
 
 
 def _one_line(message: str, parser: ArgumentParser) -> str:
-    if wrong := re.match(r'Parser key "(\w+)":.*Got value: (.*)', message, re.DOTALL):
+    if wrong := re.match(r'Parser key "(\w+)":(?:.*Got value: (.*))?', message, re.DOTALL):
         name, value = wrong.groups()
         kinds = {action.dest: getattr(action, "_typehint", getattr(action, "type", None)) for action in parser._actions}
-        return f"--{name.replace('_', '-')} takes {in_words(kinds.get(name))}, found {printable(value.strip(), 60)!r}"
-    if wrong := re.match(r'Parser key "(\w+)":', message):
-        name = wrong.group(1)
-        kinds = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
-        return f"--{name.replace('_', '-')} takes {in_words(kinds.get(name))}"
+        found = "" if value is None else f", found {printable(value.strip(), 60)!r}"
+        return f"--{name.replace('_', '-')} takes {in_words(kinds.get(name))}{found}"
     if missing := re.match(r"the following arguments are required: (.*)", message):
         return f"expected {missing.group(1)}; see {parser.prog} --help"
     return f"{printable(' '.join(message.split()), 200)}; see {parser.prog} --help"
@@ -478,9 +473,7 @@ def _destination(path: str | None) -> Iterator[IO[str]]:
         try:
             with open(number, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 yield file
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(scratch, 0o666 & ~mask)  # as any program would have made it
+            artifact.open_to_all(scratch, 0o666)
             os.replace(scratch, target)
         finally:
             with contextlib.suppress(OSError):
