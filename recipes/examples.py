@@ -318,6 +318,17 @@ def _folder_names(folder: Path) -> list[str]:
         return []
 
 
+def check_folders(data: Any) -> None:
+    """Refuse at once a folder that is missing, or that has no folders for labels in it.
+
+    Raises:
+        DataError: what was found instead, and what to do.
+    """
+    root = find_folder(data)
+    if not _subfolders(root):
+        raise DataError(f"{printable(root)} {_what_instead(root)}")
+
+
 def _subfolders(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recipes.codec import Codec, gathered_pictures
-from recipes.examples import find_folder, read_held_out, read_picture_folders
+from recipes.examples import check_folders, read_held_out, read_picture_folders
 from recipes.images import Augment, Preparation
 from recipes.presets import Preset
 from recipes.results import Evaluation, Prediction
@@ -87,7 +87,7 @@ class ImageClassifier(Task):
 
     def check(self, data: Any, preset: Preset) -> None:
         """Refuse a missing folder, an unknown backbone or optimizer before pictures are looked at."""
-        find_folder(data)
+        check_folders(data)
 
         from recipes import backbones
 
