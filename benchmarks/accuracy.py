@@ -1,6 +1,7 @@
 """Test accuracy and time of the presets on real pictures, several seeds, mean and spread.
 
     RECIPES_SHARED=... python benchmarks/accuracy.py [--presets quick,default,best] [--sets clothing10,sign_digits]
+        [--seeds 0,1,2]
 
 `RECIPES_SHARED` is a folder with `data/SET/train` and `data/SET/test` (and perhaps `val`) folders, and with
 `weights/mobilenetv2_100_imagenet_timm.safetensors`, the ImageNet weights that every run starts from. Nothing is tuned
@@ -25,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--presets", default="quick,default,best")
     parser.add_argument("--sets", default="clothing10,sign_digits")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     asked = parser.parse_args()
     if not (shared := os.environ.get("RECIPES_SHARED")):
         sys.exit("RECIPES_SHARED is not set; see the first lines of this file")
@@ -36,7 +37,7 @@ def main() -> None:
         folder = Path(shared) / "data" / name
         for preset in asked.presets.split(","):
             found = []
-            for seed in range(asked.seeds):
+            for seed in map(int, asked.seeds.split(",")):
                 began = time.perf_counter()
                 task = ImageClassifier(backbone="mobilenetv2_100", weights=weights)
                 task.fit(folder, preset=preset, seed=seed, quiet=True)

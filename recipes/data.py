@@ -96,6 +96,14 @@ class DataModule(pl.LightningDataModule):
         self.splits, self.codec, self.preset = splits, codec, preset
         self.workers = loader_workers(preset.workers, preset.accelerator)
 
+    @property
+    def class_weights(self) -> Tensor | None:
+        """What each label counts in the loss, shape (labels,), 1 on the average example; None where all count alike."""
+        if self.preset.class_weights == "none":
+            return None
+        counts = torch.tensor(self.splits.train.counts(), dtype=torch.float32)
+        return counts.sum() / (len(counts) * counts)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled, augmented batches; a last one of a single picture is left out, batch norm cannot train on it."""
         examples = EncodedExamples(self.splits.train, self.codec, self.preset)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,18 +72,20 @@ class Splits:
 
     def record(self) -> dict[str, list[str]]:
         """Which file was in which split, by name below the data's folder where it lies there."""
-        return {part: [self._name(path) for path in found.inputs] for part, found in self._parts().items()}
+        return {part: [self.name(path) for path in found.inputs] for part, found in self._parts().items()}
 
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Size and CRC-32 of each file, by name, to tell later which have changed."""
         paths = [path for found in self._parts().values() for path in found.inputs]
-        return dict(zip(map(self._name, paths), _in_threads(_fingerprint, paths), strict=True))
+        return dict(zip(map(self.name, paths), _in_threads(_fingerprint, paths), strict=True))
 
     def _parts(self) -> dict[str, Examples]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {part: found for part, found in parts.items() if found is not None}
 
-    def _name(self, path: str) -> str:
+    def name(self, path: str) -> str:
+        """A file's name below the data's folder, or its path where it lies elsewhere."""
         return os.path.relpath(path, self.root) if path.startswith(os.path.join(self.root, "")) else path
 
 

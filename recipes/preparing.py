@@ -1,24 +1,27 @@
-"""What is found out before training begins: the precision that is fastest here, and a last layer that already fits."""
+"""What is found out before training begins: precision, batch size, learning rate, and a last layer that fits."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from recipes import backbones
 from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples, collate, training_device
 from recipes.errors import OptionError
+from recipes.features import View, features
 from recipes.inference import keep_freed_memory
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from recipes.training_module import Loss, TrainingModule
 
 # A run of fewer steps is over before trying out precisions has paid for itself.
 _WORTH_TRYING = 40
@@ -26,12 +29,43 @@ _WORTH_TRYING = 40
 # More examples than this do not make the first guess of the last layer better, and their features would fill memory.
 _ENOUGH_FOR_HEAD = 20_000
 
+# Rates that are tried, from the lowest to the highest, and in how many steps.
+_LOWEST_LR, _HIGHEST_LR, _LR_STEPS = 1e-6, 1.0, 100
+
+
+def settled(
+    module: TrainingModule, data: DataModule, trainer_arguments: Mapping[str, Any], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings that the preset leaves open, each with the value that suits this machine, network and data.
+
+    Args:
+        module: the network in training.
+        data: its batches.
+        trainer_arguments: those for `pl.Trainer`; they come first.
+        before: the settings of the run to go on with, which it keeps; empty for a new run.
+    """
+    found: dict[str, Any] = {}
+
+    def settle(name: str, find: Callable[[], Any]) -> None:
+        found[name] = before.get(name) or find()
+        module.preset = data.preset = dataclasses.replace(data.preset, **found)
+
+    if data.preset.find_batch_size:
+        found["find_batch_size"] = False
+        settle("batch_size", lambda: batch_size(module.network, module.loss, data))
+    if data.preset.precision == "auto":
+        settle("precision", lambda: precision(module.network, module.loss, data, trainer_arguments))
+    if data.preset.find_lr:
+        found["find_lr"] = False
+        settle("lr", lambda: learning_rate(module.network, module.loss, data))
+    return found
+
 
 def precision(network: Network, loss: Loss, data: DataModule, trainer_arguments: Mapping[str, Any]) -> str:
-    """What to compute in: as the preset says or, for `auto`, the fastest that is safe on this machine."""
+    """What to compute in: the fastest that is safe on this machine."""
     preset = data.preset
-    if preset.precision != "auto" or "precision" in trainer_arguments:
-        return "32" if preset.precision == "auto" else preset.precision
+    if "precision" in trainer_arguments:
+        return "32"
     device = training_device(preset.accelerator)
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
@@ -68,7 +102,90 @@ def _faster_on_cpu(network: Network, loss: Loss, data: DataModule) -> str:
     return "bf16" if seconds["bf16"] * 1.25 < seconds["32"] else "32"
 
 
-def fit_head(network: Network, data: DataModule) -> None:
+def batch_size(network: Network, loss: Loss, data: DataModule) -> int:
+    """The largest power of two that fits into memory and leaves ten steps in an epoch: fewer learn too little.
+
+    On a GPU sizes are tried until memory runs out. On a CPU that would end the process, so there the memory that one
+    picture's gradients need is counted, and half of what is free is used.
+    """
+    device = training_device(data.preset.accelerator)
+    most = max(2, min(1024, len(data.splits.train) // 10))
+    pixels, targets, _ = next(batch for batch in data.val_dataloader() or data.train_dataloader() if batch is not None)
+    trial = copy.deepcopy(network).train().to(device)
+
+    def step(number: int) -> int:
+        """Bytes that are kept for the gradients of so many pictures."""
+        places = [place % len(pixels) for place in range(number)]
+        kept: dict[int, int] = {}
+
+        def count(tensor: Tensor) -> Tensor:
+            kept[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            value = loss(trial(pixels[places].to(device)), targets[places].to(device))
+        value.backward()  # type: ignore[no-untyped-call]
+        trial.zero_grad()
+        return sum(kept.values())
+
+    size = 2
+    if device.type == "cpu":
+        one = max(1, (step(6) - step(2)) // 4)
+        fits = free_memory() // 2 // one
+        while 2 * size <= min(most, fits):
+            size *= 2
+        return size
+    try:
+        while 2 * size <= most:
+            step(3 * size)  # half as many again as will be used, for what the optimizer and other steps need
+            size *= 2
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+    return size
+
+
+def free_memory() -> int:
+    """Bytes of memory that this machine can still give; 4 GiB where it does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return 4 * 2**30
+
+
+def learning_rate(network: Network, loss: Loss, data: DataModule) -> float:
+    """A tenth of the learning rate at which the loss is lowest while the rate rises (Smith 2017), on a copy.
+
+    Lightning's own finder gives all layers the same rate; here each has the share that it will have in training.
+    """
+    preset, device = data.preset, training_device(data.preset.accelerator)
+    trial = copy.deepcopy(network)
+    if preset.head_first:
+        fit_head(trial, data)
+    trial.train().to(device)
+    for part in backbones.frozen_parts(trial, preset.freeze_bn):
+        part.eval()
+    optimizer = backbones.optimizer(trial, preset)
+    lowest, best, mean = math.inf, preset.lr, 0.0
+    batches = (batch for _ in range(_LR_STEPS) for batch in data.train_dataloader() if batch is not None)
+    for step, (pixels, targets, _) in enumerate(islice(batches, _LR_STEPS)):
+        rate = _LOWEST_LR * (_HIGHEST_LR / _LOWEST_LR) ** (step / (_LR_STEPS - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        value = loss(trial(pixels.to(device)), targets.to(device))
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        mean = 0.9 * mean + 0.1 * float(value.detach())
+        smooth = mean / (1 - 0.9 ** (step + 1))
+        if step >= 10 and smooth < lowest:
+            lowest, best = smooth, rate
+        if not math.isfinite(smooth) or smooth > 4 * lowest:
+            break
+    return float(f"{best / 10:.2g}")
+
+
+def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
     """Give the last layer the weights of a logistic regression on the frozen network's features.
 
     Training that starts from there does not distort what the network already knows (Kumar et al. 2022, "Fine-tuning
@@ -91,14 +208,14 @@ def fit_head(network: Network, data: DataModule) -> None:
     if len(train) > _ENOUGH_FOR_HEAD:
         chosen = np.random.default_rng(data.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
         train = train.take(sorted(chosen.tolist()))
-    seen = _features(network, head, data.loader(EncodedExamples(train, data.codec)))
-    for view in range(data.preset.views):
-        varied = EncodedExamples(train, data.codec, data.preset)
-        more = _features(network, head, data.loader(varied, [(view, place) for place in range(len(train))]))
-        seen = torch.cat([seen[0], more[0]]), torch.cat([seen[1], more[1]])
-    val = EncodedExamples(data.splits.val, data.codec)
-    held_out = _features(network, head, data.loader(val)) if len(val) else None
-    weight, bias = _logistic_regression(seen, held_out, head.out_features)
+    plain: list[View] = ["as it is", "mirrored"] if data.preset.mirror else ["as it is"]
+    looks = [features(network, head, data, train, view, quiet) for view in [*plain, *range(data.preset.views)]]
+    seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
+    held_out = None
+    if len(data.splits.val):  # a linear layer's mean of two scores is its score of the mean
+        looks = [features(network, head, data, data.splits.val, view, quiet) for view in plain]
+        held_out = torch.stack([found for found, _ in looks]).mean(0), looks[0][1]
+    weight, bias = _logistic_regression(seen, held_out, head.out_features, data.class_weights)
     with torch.no_grad():
         head.weight.copy_(weight)
         if head.bias is not None:
@@ -106,24 +223,8 @@ def fit_head(network: Network, data: DataModule) -> None:
     network.cpu()
 
 
-@torch.no_grad()
-def _features(network: Network, head: nn.Module, batches: Iterable[Any]) -> tuple[Tensor, Tensor]:
-    """What the frozen network gives to its last layer: features (examples, width) and targets, on the CPU."""
-    kept: list[Tensor] = []
-    targets: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].float().cpu()))
-    try:
-        for batch in batches:
-            if batch is not None:
-                network(batch[0].to(network.mean.device))
-                targets.append(batch[1])
-    finally:
-        handle.remove()
-    return torch.cat(kept), torch.cat(targets)
-
-
 def _logistic_regression(
-    seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor] | None, labels: int
+    seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor] | None, labels: int, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of the regression whose strength of regularisation does best on the held-out examples.
 
@@ -138,8 +239,10 @@ def _logistic_regression(
         torch.set_num_threads(1)
     strengths = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001) if held_out else (0.03,)
     for strength in strengths:  # from strong to weak, each starting from the one before
-        weight, bias = _minimised(x, seen[1], weight, bias, strength)
-        loss = _loss((held_out[0] - mean) / std, held_out[1], weight, bias) if held_out else 0.0
+        weight, bias = _minimised(x, seen[1], weight, bias, strength, weights)
+        scores = (held_out[0] - mean) / std @ weight.T + bias if held_out else None
+        # Cross entropy is steadier than accuracy on few examples.
+        loss = float(cross_entropy(scores, held_out[1], weights)) if held_out and scores is not None else 0.0
         if loss < lowest:
             lowest, chosen = loss, (weight, bias)
     torch.set_num_threads(threads)
@@ -147,18 +250,15 @@ def _logistic_regression(
     return weight / std, bias - weight @ (mean / std)
 
 
-def _loss(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> float:
-    """Cross entropy, which is steadier than accuracy on few examples."""
-    return float(nn.functional.cross_entropy(x @ weight.T + bias, y))
-
-
-def _minimised(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+def _minimised(
+    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, strength: float, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
     weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
     search = torch.optim.LBFGS([weight, bias], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         search.zero_grad()
-        value = nn.functional.cross_entropy(x @ weight.T + bias, y) + 0.5 * strength * weight.square().sum()
+        value = cross_entropy(x @ weight.T + bias, y, weights) + 0.5 * strength * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -23,8 +23,10 @@ class Preset:
         epochs: how often the network sees every training picture; early stopping may end sooner, and 0 fits the last
             layer alone.
         batch_size: pictures in one step.
+        find_batch_size: take the largest batch that fits into memory and leaves ten steps in an epoch.
         optimizer: any optimizer that timm or torch knows by name, such as `adamw`, `sgd` or `lion`.
         lr: the highest learning rate, reached after the warm-up, for the layers nearest the output.
+        find_lr: try rising learning rates for a hundred steps first, and take one instead of `lr`.
         weight_decay: how strongly weights are pulled towards zero; biases and norms are left out.
         layer_decay: the factor from one layer's learning rate to that of the layer before it; 1 treats all alike.
         warmup: the share of all steps in which the learning rate rises from zero; a cosine lowers it afterwards.
@@ -36,6 +38,7 @@ class Preset:
         accumulate: steps whose gradients are added up before the weights change, for a larger batch in little memory.
         clip_grad: the largest norm of a gradient; 0 for no limit.
         label_smoothing: the share of a label's weight that is spread over all labels, 0 to 1.
+        class_weights: balanced lets labels with few pictures count as much as those with many.
         mixup: the strength of mixing pairs of pictures and their labels; 0 for none.
         cutmix: the strength of pasting a part of one picture into another; 0 for none.
         mix_off: the share of all epochs, at the end, in which nothing is mixed.
@@ -51,6 +54,7 @@ class Preset:
         compile: compile the network before training; pays on a GPU in long runs.
         logger: also log to `tensorboard`, `wandb` or `csv` (an extra package each, but for the last).
         seed: governs the split, the shuffling, the augmentation and new weights.
+        cache: keep what the frozen network sees in each picture on disk, so that the next run need not look again.
         workers: processes that read pictures; -1 chooses by the machine.
         devices: how many devices to train on.
         accelerator: auto, cpu, gpu, mps or another that Lightning knows.
@@ -58,8 +62,10 @@ class Preset:
 
     epochs: int = 8
     batch_size: int = 32
+    find_batch_size: bool = False
     optimizer: str = "adamw"
     lr: float = 3e-4
+    find_lr: bool = False
     weight_decay: float = 0.05
     layer_decay: float = 0.85
     warmup: float = 0.1
@@ -71,6 +77,7 @@ class Preset:
     accumulate: int = 1
     clip_grad: float = 1.0
     label_smoothing: float = 0.1
+    class_weights: Literal["none", "balanced"] = "none"
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_off: float = 0.15
@@ -86,6 +93,7 @@ class Preset:
     compile: bool = False
     logger: Literal["none", "tensorboard", "wandb", "csv"] = "none"
     seed: int = 0
+    cache: bool = True
     workers: int = -1
     devices: int = 1
     accelerator: str = "auto"
@@ -193,6 +201,11 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
         ("crop_scale", preset.crop_scale > 0, "a crop keeps some of the picture"),
         ("layer_decay", preset.layer_decay > 0, "it is greater than 0"),
         ("val_fraction", 0 < preset.val_fraction < 1, "some pictures are needed on either side"),
+        (
+            "mirror",
+            preset.hflip > 0 or not preset.mirror,
+            "hflip=0 shows it no mirrored pictures; take mirror=False",
+        ),
         ("workers", preset.workers >= -1, "it is -1 (by the machine), 0 or more"),
     ]
     return [(name, reason) for name, holds, reason in rules if not holds]
@@ -200,7 +213,7 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(),
-    "quick": Preset(epochs=0, views=2),
+    "quick": Preset(epochs=0, views=1, mirror=True),
     "best": Preset(
         epochs=30,
         lr=5e-4,

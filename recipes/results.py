@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -105,3 +107,27 @@ class History:
         names = list(dict.fromkeys(name for row in self.epochs for name in row))
         lines = [",".join(names), *(",".join(str(row.get(name, "")) for name in names) for row in self.epochs)]
         return "\n".join(lines) + "\n"
+
+    def png(self) -> bytes:
+        """The epochs as curves: losses on the left, validation scores on the right; a PNG of 1,000 × 400 pixels."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(10, 4), layout="constrained")
+        names = dict.fromkeys(name for row in self.epochs for name in row)
+        losses = [name for name in names if name.endswith("loss")]
+        scores = [name for name in names if name not in (*losses, "epoch", "images_per_second")]
+        kinds = {"loss": losses, "validation scores": scores}
+        for axes, (title, lines) in zip(figure.subplots(1, 2), kinds.items(), strict=True):
+            for name in lines:
+                values = [math.nan if (value := row.get(name)) is None else value for row in self.epochs]
+                axes.plot([row["epoch"] for row in self.epochs], values, marker=".", label=name)
+            if self.best_epoch:
+                axes.axvline(self.best_epoch, color="grey", linestyle=":", label="kept")
+            axes.set(title=title, xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            if lines:
+                axes.legend()
+        file = io.BytesIO()
+        figure.savefig(file, dpi=100, format="png")
+        return file.getvalue()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from recipes.backbones import Network
     from recipes.data import DataModule
     from recipes.examples import Examples, Splits
-    from recipes.training import TrainingModule
+    from recipes.training_module import TrainingModule
 
 Self = TypeVar("Self", bound="Task")
 
@@ -87,8 +87,8 @@ class Task(ABC):
         """The `config.json` with which the network's own library opens the folder, if it has such a file."""
 
     @abstractmethod
-    def loss(self, scores: Tensor, targets: Tensor, preset: Preset) -> Tensor:
-        """How wrong the network's scores are for these targets: places of labels, or shares of each label."""
+    def loss(self, scores: Tensor, targets: Tensor, preset: Preset, weights: Tensor | None) -> Tensor:
+        """How wrong the scores are for these targets: places of labels, or shares of each."""
 
     @abstractmethod
     def metrics(self, labels: int) -> MetricCollection:
@@ -150,7 +150,7 @@ class Task(ABC):
             changed = changed_files(artifact.fingerprints(compare), json.loads(self._records[artifact.FILES]))
             if changed or not quiet:
                 say(f"compared with {printable(compare)}: {changed or 'all files are the same'}")
-        self._settle(module, batches, artifact.recorded(out) if resume and out else {}, trainer_arguments)
+        self._settle(module, batches, artifact.recorded(out) if resume and out else {}, trainer_arguments, quiet)
 
         from recipes import training
 
@@ -160,6 +160,7 @@ class Task(ABC):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
             if self.history.epochs:
                 self._records[artifact.METRICS] = self.history.csv().encode()
+                self._records[artifact.CURVES] = self.history.png()
             held_out = batches.splits.val
             evaluation = self._scored(held_out) if len(held_out) else None
             self._scores = evaluation.scores if evaluation else {}
@@ -281,6 +282,7 @@ class Task(ABC):
 
         from recipes import training
         from recipes.data import DataModule
+        from recipes.training_module import TrainingModule
 
         training.check_trainer_arguments(trainer_arguments)
         with training.own_random_state(preset.seed):
@@ -296,13 +298,13 @@ class Task(ABC):
         }
         self._records = {
             artifact.SPLIT: artifact.json_bytes(splits.record()),
-            artifact.FILES: artifact.json_bytes(splits.fingerprints()),
+            artifact.FILES: artifact.json_bytes(splits.fingerprints),
             artifact.RECIPE: artifact.yaml_bytes(self._recipe),
         }
         metrics = self.metrics(len(self.codec.labels))
-        loss = partial(self.loss, preset=preset)
-        module = training.TrainingModule(self.network, self.codec, loss, metrics, preset)
-        return DataModule(splits, self.codec, preset), module
+        batches = DataModule(splits, self.codec, preset)
+        loss = partial(self.loss, preset=preset, weights=batches.class_weights)
+        return batches, TrainingModule(self.network, self.codec, loss, metrics, preset)
 
     def _settle(
         self,
@@ -310,23 +312,26 @@ class Task(ABC):
         batches: DataModule,
         recorded: dict[str, bytes],
         trainer_arguments: dict[str, Any],
+        quiet: bool,
     ) -> None:
-        """Settle what the run computes in; where it goes on with a recorded run, check that it is the same one."""
-        from recipes import preparing
+        """Settle what the preset leaves open; where it goes on with a recorded run, check that it is the same one."""
+        from recipes import preparing, training
 
         before = artifact.read_yaml(recorded.get(artifact.RECIPE))
-        wanted = module.preset.precision
-        if before and wanted not in ("auto", before.get("precision")):
-            raise OptionError(
-                f"the run to resume computes in {before.get('precision')!r}, not {wanted!r}; give the same"
-            )
-        precision: Any = before.get("precision") or preparing.precision(
-            module.network, module.loss, batches, trainer_arguments
-        )
-        module.preset = batches.preset = dataclasses.replace(module.preset, precision=precision)
-        self._recipe["precision"] = precision
+        with training.own_random_state(module.preset.seed):
+            settled = preparing.settled(module, batches, trainer_arguments, before)
+        self._recipe.update(settled)
+        for name in settled.keys() & {"lr", "batch_size"} if not quiet else ():
+            say(f"found {name}={settled[name]:g}")
         self._records[artifact.RECIPE] = artifact.yaml_bytes(self._recipe)
-        free = {"recipes", "workers", "time", "logger", "accelerator"}  # these change nothing in what comes out
+        free = {
+            "recipes",
+            "cache",
+            "workers",
+            "time",
+            "logger",
+            "accelerator",
+        }  # these change nothing in what comes out
         for name, value in self._recipe.items():
             if before and name not in free and before.get(name) != value:
                 raise OptionError(

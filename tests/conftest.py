@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,15 @@ def draw_pictures(
         for count in range(number):
             draw_picture(colour, 1000 * place + count, size).save(below / f"{count}{suffix}")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own: nothing that a user or another run has kept comes in, and nothing is left behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("RECIPES_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,10 @@ from torch import nn
 
 import recipes
 from recipes import ImageClassifier, Preset, artifact, backbones, data, preparing
+from recipes.callbacks import KeepBest
 from recipes.cli import main
 from recipes.errors import DataError, OptionError, OutputError, TrainingError
-from recipes.training import KeepBest
+from recipes.training_module import TrainingModule
 
 OPTIONS: dict[str, Any] = {"backbone": "test_resnet", "pretrained": False, "size": 32}
 # Every source of chance is on, so that a run that goes on must bring each of them back.
@@ -258,7 +259,7 @@ def test_the_better_loss_decides_among_equal_scores() -> None:
         should_stop = False
         current_epoch = 0
 
-    module = object.__new__(recipes.training.TrainingModule)
+    module = object.__new__(TrainingModule)
     nn.Module.__init__(module)
     module.network = nn.Linear(1, 1)  # type: ignore[assignment]
     keep = KeepBest(patience=2)
@@ -352,3 +353,104 @@ def test_a_new_network_with_batch_norms_starts_without_a_fitted_head(photos: Pat
     assert backbones.knows_figures(backbones.build("test_vit", 3, pretrained=False)[0])  # it has no batch norms
     new.train()(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
     assert backbones.knows_figures(new)
+
+
+def test_the_learning_rate_finder_takes_one_that_learns_and_the_recipe_repeats_it(photos: Path, tmp_path: Path) -> None:
+    task = ImageClassifier(**OPTIONS)
+    task.fit(photos, quiet=True, epochs=1, batch_size=8, find_lr=True, out=tmp_path / "model", precision="32")
+    recorded = artifact.read_yaml((tmp_path / "model" / "recipe.yaml").read_bytes())
+    assert 1e-6 < recorded["lr"] < 0.1
+    assert recorded["find_lr"] is False
+    again = ImageClassifier(**OPTIONS)
+    again.fit(photos, quiet=True, epochs=1, batch_size=8, lr=recorded["lr"], out=tmp_path / "again", precision="32")
+    assert weights(tmp_path / "model") == weights(tmp_path / "again")
+
+
+def test_a_run_that_found_its_settings_goes_on_with_them(photos: Path, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "find_lr": True, "find_batch_size": True, "precision": "auto"}
+    task = ImageClassifier(**OPTIONS)
+    task.fit(photos, out=tmp_path / "whole", quiet=True, **settings)
+    cut = tmp_path / "cut"
+    code = script(photos, cut, "trainer.global_step == 9 and os.kill(os.getpid(), signal.SIGKILL)")
+    code = code.replace(repr(SETTINGS), repr(settings))
+    assert run(code).returncode == -signal.SIGKILL
+    again = run(code.replace("== 9", "== -1"), "--resume")
+    assert again.returncode == 0, again.stderr
+    assert weights(cut) == weights(tmp_path / "whole")
+
+
+def test_the_batch_size_finder_leaves_ten_steps_and_fits_into_memory(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = ImageClassifier(**OPTIONS)
+    batches, module = task.lightning(photos, val_fraction=0.1)
+    assert preparing.batch_size(module.network, module.loss, batches) == 2  # of 36 pictures
+    batches.splits.train = batches.splits.train.take([0, 20] * 2000)
+    assert preparing.batch_size(module.network, module.loss, batches) == 256
+    monkeypatch.setattr(preparing, "free_memory", lambda: 20 * 2**20)
+    assert 2 <= preparing.batch_size(module.network, module.loss, batches) < 256
+
+
+def test_balanced_labels_count_alike_in_plain_and_mixed_batches(photos: Path, tmp_path: Path) -> None:
+    own = tmp_path / "photos"
+    shutil.copytree(photos, own)
+    for path in sorted((own / "red").iterdir())[4:]:
+        path.unlink()
+    task = ImageClassifier(**OPTIONS)
+    batches, module = task.lightning(own, class_weights="balanced", label_smoothing=0.0)
+    counts = torch.tensor(batches.splits.train.counts(), dtype=torch.float32)
+    weight = batches.class_weights
+    assert weight is not None
+    torch.testing.assert_close(weight * counts, torch.full((3,), float(counts.sum() / 3)))
+    scores, targets = torch.randn(8, 3), torch.tensor([0, 1, 2, 0, 1, 2, 2, 1])
+    shares = nn.functional.one_hot(targets, 3).float()
+    torch.testing.assert_close(module.loss(scores, targets), module.loss(scores, shares))
+    torch.testing.assert_close(module.loss(scores, targets), nn.functional.cross_entropy(scores, targets, weight))
+    mixed = 0.5 * shares + 0.5 * shares.roll(1, 0)
+    one_by_one = -(weight * mixed * scores.log_softmax(1)).sum() / (weight * mixed).sum()
+    torch.testing.assert_close(module.loss(scores, mixed), one_by_one)
+    task.fit(own, quiet=True, epochs=1, batch_size=8, class_weights="balanced", mixup=0.2, precision="32")
+
+
+def test_the_curves_are_drawn_beside_the_table_of_metrics(photos: Path, tmp_path: Path) -> None:
+    task = ImageClassifier(**OPTIONS).fit(photos, quiet=True, epochs=2, batch_size=8, out=tmp_path / "model")
+    with Image.open(tmp_path / "model" / "curves.png") as picture:
+        assert picture.size == (1000, 400)
+    assert task.history is not None
+    recipes.load(tmp_path / "model").save(tmp_path / "copy")
+    assert (tmp_path / "copy" / "curves.png").read_bytes() == (tmp_path / "model" / "curves.png").read_bytes()
+
+
+def test_mirrored_prediction_without_mirrored_training_is_refused(photos: Path) -> None:
+    with pytest.raises(OptionError, match="mirror=False"):
+        ImageClassifier(**OPTIONS).fit(photos, preset="best", hflip=0.0)
+
+
+def test_a_lost_output_folder_or_a_full_disk_is_one_line_and_leaves_what_was_there(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = script(photos, tmp_path / "lost", "trainer.global_step == 9 and __import__('shutil').rmtree(OUT)")
+    lost = run(code.replace("OUT", repr(str(tmp_path / "lost"))))
+    assert "OutputError" in lost.stderr.splitlines()[-1]
+    assert "cannot be written" in lost.stderr.splitlines()[-1]
+
+    written = artifact.write_file
+    states: list[bytes] = []
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == artifact.CHECKPOINT and states:
+            with monkeypatch.context() as patch:
+                patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+                written(path, content)
+        written(path, content)
+        if path.name == artifact.CHECKPOINT:
+            states.append(content)
+
+    monkeypatch.setattr(artifact, "write_file", full)
+    out = tmp_path / "full"
+    flags = [f"--{name}={str(value).lower()}" for name, value in {**OPTIONS, **SETTINGS}.items()]
+    assert main(["fit", "image-classifier", str(photos), "--out", str(out), *flags]) == 2
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert (out / artifact.CHECKPOINT).read_bytes() == states[0]
+    monkeypatch.undo()
+    assert main(["fit", "image-classifier", str(photos), "--out", str(out), *flags, "--resume"]) == 0

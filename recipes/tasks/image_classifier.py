@@ -144,11 +144,20 @@ class ImageClassifier(Task):
             crop_mode=_TIMM_NAMES[preparation.resize],
         )
 
-    def loss(self, scores: Tensor, targets: Tensor, preset: Preset) -> Tensor:
-        """Cross entropy with label smoothing."""
-        from torch.nn.functional import cross_entropy
+    def loss(self, scores: Tensor, targets: Tensor, preset: Preset, weights: Tensor | None) -> Tensor:
+        """Cross entropy with label smoothing, the same for labels and for the shares that mixing makes of them.
 
-        return cross_entropy(scores, targets, label_smoothing=preset.label_smoothing)
+        With weights it is the mean over what the labels count. torch's own divides by the number of pictures where
+        the targets are shares, so that a mixed batch would count otherwise than a plain one.
+        """
+        from torch.nn.functional import cross_entropy, one_hot
+
+        if weights is None:
+            return cross_entropy(scores, targets, label_smoothing=preset.label_smoothing)
+        weights = weights.to(scores.device)
+        shares = targets if targets.is_floating_point() else one_hot(targets, scores.shape[1]).float()
+        summed = cross_entropy(scores, shares, weights, reduction="sum", label_smoothing=preset.label_smoothing)
+        return summed / (shares * weights).sum()
 
     def metrics(self, labels: int) -> MetricCollection:
         """Accuracy, and the mean of the labels' F1 scores."""

@@ -1,0 +1,123 @@
+"""What the frozen network gives to its last layer: computed once for each picture, kept on disk for the next run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+from recipes import artifact
+from recipes.backbones import Network
+from recipes.data import DataModule, EncodedExamples
+from recipes.display import console
+from recipes.errors import RecipesError
+from recipes.examples import Examples
+
+View = int | Literal["as it is", "mirrored"]
+
+# When more than this is kept, the features that were not used for the longest time make room.
+_MOST_BYTES = 2 * 2**30
+
+
+def features(
+    network: Network, head: nn.Module, data: DataModule, examples: Examples, view: View = "as it is", quiet: bool = True
+) -> tuple[Tensor, Tensor]:
+    """What the last layer is given for each example, shape (examples, width), and the targets, on the CPU.
+
+    It depends on the weights, the preparation and the files alone. So it is kept in the user's cache under a key of
+    these, and a run that needs the same again, with other settings say, has it at once.
+
+    Args:
+        network: the network, in evaluation mode.
+        head: its last layer.
+        data: where batches come from.
+        examples: the examples.
+        view: each picture as it is, mirrored, or in the augmented view of this number.
+        quiet: show no progress.
+    """
+    kept = _place(network, head, data, examples, view) if data.preset.cache else None
+    found = _loaded(kept) if kept else None
+    if found is not None and len(found) == len(examples):
+        return found, torch.tensor(examples.targets)
+    varied = isinstance(view, int)
+    encoded = EncodedExamples(examples, data.codec, data.preset if varied else None)
+    batches = data.loader(encoded, [(view, place) for place in range(len(examples))] if varied else None)
+    shown = track(batches, "looking at pictures", console=console(), transient=True, disable=quiet)
+    computed, targets = _computed(network, head, shown, mirrored=view == "mirrored")
+    if kept and len(computed) == len(examples):  # all of them could be read
+        _keep(kept, computed)
+    return computed, targets
+
+
+@torch.no_grad()
+def _computed(network: Network, head: nn.Module, batches: Any, mirrored: bool) -> tuple[Tensor, Tensor]:
+    given: list[Tensor] = []
+    targets: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float().cpu()))
+    try:
+        for batch in batches:
+            if batch is not None:
+                pixels = batch[0].to(network.mean.device)
+                network(pixels.flip(3) if mirrored else pixels)
+                targets.append(batch[1])
+    finally:
+        handle.remove()
+    return torch.cat(given), torch.cat(targets)
+
+
+def _place(network: Network, head: nn.Module, data: DataModule, examples: Examples, view: View) -> Path:
+    """The cache's file for these features; everything that they depend on is in its name."""
+    key = hashlib.sha256()
+    own = {id(parameter) for parameter in head.parameters()}
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if id(tensor) not in own:
+            key.update(name.encode())
+            key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    prints = data.splits.fingerprints
+    varied = [view, data.preset.seed, asdict(data.preset.augment)] if isinstance(view, int) else view
+    # Another batch size, device or torch may round otherwise, and equal runs shall end equal to the last bit.
+    rounding = [torch.__version__, network.mean.device.type, data.preset.batch_size]
+    files = [prints[data.splits.name(path)] for path in examples.inputs]
+    key.update(json.dumps([asdict(data.codec), network.config, varied, rounding, files]).encode())
+    return folder() / f"{key.hexdigest()}.safetensors"
+
+
+def folder() -> Path:
+    """Where features are kept: `recipes/features` in the user's cache, or in the folder that RECIPES_CACHE names."""
+    home = os.environ.get("RECIPES_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "recipes"
+    )
+    return Path(home) / "features"
+
+
+def _loaded(path: Path) -> Tensor | None:
+    """What a file of the cache holds; nothing if it is not there or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        found = artifact.read_state(path)
+        os.utime(path)
+    except (RecipesError, OSError):
+        return None
+    return found if isinstance(found, Tensor) and found.dim() == 2 else None
+
+
+def _keep(path: Path, found: Tensor) -> None:
+    """Write a file of the cache; where that is not possible, on a full disk say, the run goes on without."""
+    with contextlib.suppress(RecipesError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        artifact.write_state(path, found)
+        files = [(entry.stat().st_mtime, entry.stat().st_size, entry) for entry in path.parent.glob("*.safetensors")]
+        total = 0
+        for _, size, entry in sorted(files, reverse=True):
+            total += size
+            if total > _MOST_BYTES:
+                entry.unlink()

@@ -1,0 +1,116 @@
+"""Features of the frozen network: computed once, found again, and never wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from recipes import ImageClassifier, features, preparing
+from recipes.backbones import Network
+
+OPTIONS: dict[str, Any] = {"backbone": "test_resnet", "pretrained": False, "size": 32}
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RECIPES_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
+def weights(task: ImageClassifier) -> torch.Tensor:
+    assert task.network is not None
+    assert task.network.head is not None
+    return task.network.head.weight.detach().clone()
+
+
+def batches_seen(task: ImageClassifier, photos: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> int:
+    """How many batches the network looks at while the last layer is fitted and scored."""
+    seen = []
+    plain = Network.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "forward", lambda network, pixels: seen.append(1) or plain(network, pixels))
+        task.fit(photos, preset="quick", quiet=True, **settings)
+    return len(seen)
+
+
+def test_a_second_run_need_not_look_again_and_ends_the_same(
+    photos: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (ImageClassifier(**OPTIONS) for _ in range(3))
+    looked = batches_seen(first, photos, monkeypatch)
+    again = batches_seen(second, photos, monkeypatch)
+    assert again == 2  # the score of the finished model, plain and mirrored
+    assert looked == again + 5  # 2 × plain and mirrored, 1 view
+    assert torch.equal(weights(first), weights(second))
+    assert len(list(own_cache.iterdir())) == 5
+    assert batches_seen(third, photos, monkeypatch, cache=False) == looked
+    assert torch.equal(weights(first), weights(third))
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"views": 2}, {"crop_scale": 0.4}, {"batch_size": 7}, {"val_fraction": 0.3}]
+)
+def test_other_settings_do_not_find_the_wrong_features(
+    photos: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    with_cache, without = ImageClassifier(**OPTIONS), ImageClassifier(**OPTIONS)
+    batches_seen(ImageClassifier(**OPTIONS), photos, monkeypatch)
+    batches_seen(with_cache, photos, monkeypatch, **change)
+    batches_seen(without, photos, monkeypatch, cache=False, **change)
+    assert torch.equal(weights(with_cache), weights(without))
+
+
+def test_a_changed_picture_is_looked_at_again(photos: Path, own_cache: Path, tmp_path: Path) -> None:
+    own = tmp_path / "photos"
+    shutil.copytree(photos, own)
+    ImageClassifier(**OPTIONS).fit(own, preset="quick", quiet=True)
+    for picture in sorted((own / "red").iterdir()):  # red and blue change places under the same names
+        other = own / "blue" / picture.name
+        first, second = picture.read_bytes(), other.read_bytes()
+        picture.write_bytes(second)
+        other.write_bytes(first)
+    task = ImageClassifier(**OPTIONS).fit(own, preset="quick", quiet=True)
+    plain = ImageClassifier(**OPTIONS).fit(own, preset="quick", quiet=True, cache=False)
+    assert torch.equal(weights(task), weights(plain))
+
+
+def test_a_damaged_or_unwritable_cache_does_not_stop_a_run(
+    photos: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ImageClassifier(**OPTIONS).fit(photos, preset="quick", quiet=True)
+    for file in own_cache.iterdir():
+        file.write_bytes(b"not features")
+    second = ImageClassifier(**OPTIONS).fit(photos, preset="quick", quiet=True)
+    assert torch.equal(weights(first), weights(second))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RECIPES_CACHE", str(tmp_path / "file"))
+    third = ImageClassifier(**OPTIONS).fit(photos, preset="quick", quiet=True)
+    assert torch.equal(weights(first), weights(third))
+
+
+def test_what_was_not_used_for_long_makes_room(photos: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ImageClassifier(**OPTIONS).fit(photos, preset="quick", quiet=True)
+    newest = max(own_cache.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    monkeypatch.setattr(features, "_MOST_BYTES", newest.stat().st_size * 2)
+    ImageClassifier(**OPTIONS).fit(photos, preset="quick", quiet=True, seed=5)
+    assert len(list(own_cache.iterdir())) <= 2
+
+
+def test_the_mirrored_score_of_a_fitted_last_layer_is_that_of_prediction(photos: Path, own_cache: Path) -> None:
+    task = ImageClassifier(**OPTIONS)
+    batches, module = task.lightning(photos, preset="quick")
+    preparing.fit_head(module.network, batches)
+    head = module.network.head
+    assert isinstance(head, nn.Linear)
+    looks = [
+        features.features(module.network.eval(), head, batches, batches.splits.val, view)[0]
+        for view in ("as it is", "mirrored")
+    ]
+    scores = head(torch.stack(looks).mean(0)).softmax(1)
+    predicted = torch.tensor([list(row.scores.values()) for row in task.predict(batches.splits.val.inputs)])
+    torch.testing.assert_close(scores.float(), predicted.float(), atol=1e-5, rtol=1e-4)
