@@ -5,7 +5,8 @@
 Both read the same drawn 500 × 375 JPEGs of about 70 kB, 224 px, batch 32, on this machine's CPU, in turns (A B A B …),
 each turn in a process of its own. The hand-written side is ImageFolder, torchvision's v2 transforms on PIL pictures, a
 DataLoader with a worker for each core, AdamW and float32. Training is timed over an epoch after a first one that warms
-up; predicting over a whole call on a folder, its start included.
+up; predicting over a whole call on a folder, its start included. "overhead" compares a whole run of recipes, with
+progress bar and checkpoints, with the very same steps (its own batches and network) in a plain loop.
 """
 
 from __future__ import annotations
@@ -115,7 +116,59 @@ def recipes_predict(folder: str, backbone: str) -> float:
     return len(found) / (time.perf_counter() - began)
 
 
+def recipes_whole(folder: str, backbone: str) -> float:
+    """A whole run with progress bar and checkpoints, from the first step to the last: images per second."""
+    from recipes import ImageClassifier
+
+    task = ImageClassifier(backbone=backbone, pretrained=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        task.fit(folder, out=Path(scratch) / "model", **SAME_STEPS)
+    assert task.history is not None
+    return SAME_STEPS["epochs"] * 0.9 * count(folder) / task.history.seconds
+
+
+def same_steps_by_hand(folder: str, backbone: str) -> float:
+    """The same batches, network, optimizer, schedule, clipping and validation in a plain loop: images per second."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from recipes import ImageClassifier, backbones
+    from recipes.inference import keep_freed_memory
+
+    task = ImageClassifier(backbone=backbone, pretrained=False)
+    data, module = task.lightning(folder, **SAME_STEPS)
+    network = module.network
+    keep_freed_memory()
+    began = time.perf_counter()
+    optimizer = backbones.optimizer(network, data.preset)
+    batches, val = data.train_dataloader(), data.val_dataloader()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-4, SAME_STEPS["epochs"] * len(batches))
+    for epoch in range(SAME_STEPS["epochs"]):
+        batches.sampler.set_epoch(epoch)
+        network.train()
+        for pixels, targets, _ in batches:
+            optimizer.zero_grad()
+            loss = cross_entropy(network(pixels), targets, label_smoothing=0.1)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        network.eval()
+        right = 0
+        with torch.inference_mode():
+            for pixels, targets, _ in val:
+                right += int((network(pixels).argmax(1) == targets).sum())
+    return SAME_STEPS["epochs"] * 0.9 * count(folder) / (time.perf_counter() - began)
+
+
+def count(folder: str) -> int:
+    return len(list(Path(folder).glob("*/*.jpg")))
+
+
+SAME_STEPS = {"epochs": 3, "head_first": False, "val_fraction": 0.1, "patience": 0, "precision": "32"}
+
 SIDES = {
+    "overhead": (recipes_whole, same_steps_by_hand),
     "train": (recipes_train, by_hand_train),
     "predict": (recipes_predict, by_hand_predict),
 }
@@ -148,6 +201,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=640)
+    parser.add_argument("--only", default=",".join(SIDES))
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -159,14 +213,14 @@ def main() -> None:
         draw(Path(folder), asked.images)
         size = statistics.median(path.stat().st_size for path in Path(folder).glob("*/*.jpg")) / 1000
         print(f"{asked.backbone}, {asked.images} JPEGs of 500 × 375 (median {size:.0f} kB), {os.cpu_count()} cores")
-        for what in SIDES:
+        for what in asked.only.split(","):
             rates: list[list[float]] = [[], []]
             for _ in range(asked.rounds):
                 for side in (0, 1):
                     command = [sys.executable, __file__, "--side", f"{what}:{side}", "--folder", folder]
-                    done = subprocess.run(
-                        [*command, "--backbone", asked.backbone], capture_output=True, text=True, check=True
-                    )
+                    command += ["--backbone", asked.backbone]
+                    seen = {**os.environ, "FORCE_COLOR": "1"}  # the progress bar is drawn as on a terminal
+                    done = subprocess.run(command, capture_output=True, text=True, check=True, env=seen)
                     rates[side].append(json.loads(done.stdout.splitlines()[-1]))
             ours, theirs = (statistics.median(values) for values in rates)
             spread = "  ".join(f"{min(values):.0f}–{max(values):.0f}" for values in rates)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,10 +84,12 @@ def _place(network: Network, head: nn.Module, data: DataModule, examples: Exampl
             key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     prints = data.splits.fingerprints
     varied = [view, data.preset.seed, asdict(data.preset.augment)] if isinstance(view, int) else view
-    # Another batch size, device or torch may round otherwise, and equal runs shall end equal to the last bit.
-    rounding = [torch.__version__, network.mean.device.type, data.preset.batch_size]
+    encoding = {name: value for name, value in asdict(data.codec).items() if name not in ("labels", "mirror")}
+    # Another batch size, device or version may round otherwise, and equal runs shall end equal to the last bit.
+    versions = [version(library) for library in ("torch-recipes", "torch", "torchvision", "timm", "pillow")]
+    rounding = [versions, network.mean.device.type, data.preset.batch_size]
     files = [prints[data.splits.name(path)] for path in examples.inputs]
-    key.update(json.dumps([asdict(data.codec), network.config, varied, rounding, files]).encode())
+    key.update(json.dumps([encoding, network.config, varied, rounding, files]).encode())
     return folder() / f"{key.hexdigest()}.safetensors"
 
 

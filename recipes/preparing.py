@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,18 +141,23 @@ def batch_size(network: Network, loss: Loss, data: DataModule) -> int:
         while 2 * size <= most:
             step(3 * size)  # half as many again as will be used, for what the optimizer and other steps need
             size *= 2
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:  # torch's OutOfMemoryError is one; Apple's GPUs raise a plain one
+        if "out of memory" not in str(error):
+            raise
         torch.cuda.empty_cache()
     return size
 
 
 def free_memory() -> int:
-    """Bytes of memory that this machine can still give; 4 GiB where it does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            return next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return 4 * 2**30
+    """Bytes of memory that the machine, or the container around this process, can still give; 4 GiB if none tells."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+    with contextlib.suppress(OSError, ValueError):  # "max" where the container has no limit
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append(limit - used)
+    return min(found, default=4 * 2**30)
 
 
 def learning_rate(network: Network, loss: Loss, data: DataModule) -> float:
@@ -208,7 +215,7 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
     if len(train) > _ENOUGH_FOR_HEAD:
         chosen = np.random.default_rng(data.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
         train = train.take(sorted(chosen.tolist()))
-    plain: list[View] = ["as it is", "mirrored"] if data.preset.mirror else ["as it is"]
+    plain: list[View] = ["as it is", "mirrored"] if getattr(data.codec, "mirror", False) else ["as it is"]
     looks = [features(network, head, data, train, view, quiet) for view in [*plain, *range(data.preset.views)]]
     seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
     held_out = None

@@ -195,6 +195,11 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
         ),
         ("epochs", preset.epochs > 0 or preset.head_first, "nothing would be trained (head_first is off, too)"),
         ("lr", preset.lr > 0, "it is greater than 0"),
+        (
+            "find_lr",
+            preset.epochs > 0 or not preset.find_lr,
+            "epochs=0 needs no learning rate",
+        ),
         ("ema", 0 <= preset.ema < 1, "it is a decay from 0 to less than 1"),
         ("freeze", preset.freeze >= -1, "it is -1 (all but the last layer), 0 or more"),
         ("time", not preset.time or seconds(preset.time) > 0, "it has a form such as 30s, 10m or 1h30m"),
@@ -204,7 +209,7 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
         (
             "mirror",
             preset.hflip > 0 or not preset.mirror,
-            "hflip=0 shows it no mirrored pictures; take mirror=False",
+            "hflip=0 trains on none; take mirror=False",
         ),
         ("workers", preset.workers >= -1, "it is -1 (by the machine), 0 or more"),
     ]

@@ -120,7 +120,7 @@ class Task(ABC):
                 `valid/`, `validation/`) and perhaps `test/` folders of that form.
             val: a folder of the same form for validation; without one a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
-            out: a folder to save the model to; nothing is written without it.
+            out: a folder to save the model to; without it nothing is written but the cache of features.
             resume: go on with the run in `out` that was stopped or killed; it ends as if it had never been.
             overwrite: replace a finished model in `out`.
             compare: a model folder; say which files have changed since it was fitted.
@@ -135,6 +135,8 @@ class Task(ABC):
             RecipesError: the data, a setting or the output cannot be used; nothing has been written then.
         """
         chosen, trainer_arguments = presets.sorted_out(preset, settings)
+        if resume and overwrite:
+            raise OptionError("resume=True goes on with a run that overwrite=True would forget; give one of them")
         if out is not None:
             artifact.check_output(out, overwrite, resume)
         elif resume:
@@ -318,7 +320,7 @@ class Task(ABC):
         from recipes import preparing, training
 
         before = artifact.read_yaml(recorded.get(artifact.RECIPE))
-        with training.own_random_state(module.preset.seed):
+        with training.own_random_state(module.preset.seed), training.explained(module.preset):
             settled = preparing.settled(module, batches, trainer_arguments, before)
         self._recipe.update(settled)
         for name in settled.keys() & {"lr", "batch_size"} if not quiet else ():

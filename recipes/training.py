@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -75,9 +76,10 @@ def train(
     watchers += [Saver(run, history)] if run else []
     with _quiet_lightning(), signals_put_back():
         if preset.epochs:
-            trainer = make_trainer(preset, [*watchers, StopOnSignal()], trainer_arguments)
             try:
-                trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
+                with explained(preset):
+                    trainer = make_trainer(preset, [*watchers, StopOnSignal()], trainer_arguments)
+                    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
             except Stopped as reason:
                 history.stopped = str(reason)
             except Diverged as reason:
@@ -86,8 +88,6 @@ def train(
                 history.stopped = str(reason)
             except SIGTERMException:  # Lightning looks for it, too, between epochs, and would end with exit code 0
                 history.stopped = "SIGTERM"
-            except (RuntimeError, ValueError) as error:
-                raise _explained(error, preset) from error
     if best.state:
         module.network.load_state_dict(best.state)
     elif history.stopped:
@@ -100,20 +100,34 @@ def train(
     return history
 
 
-def _explained(error: Exception, preset: Preset) -> Exception:
-    """The two ways in which torch commonly refuses, in words; anything else as it is."""
-    words = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in words:
-        smaller = max(1, preset.batch_size // 2)
-        return TrainingError(
-            f"memory ran out at batch_size={preset.batch_size}; try batch_size={smaller}, and accumulate=2 for the "
-            f"same effect"
-        )
-    if "more than 1 value per channel" in words:
-        return TrainingError(
-            f"batch norm cannot train on one picture at a time (batch_size={preset.batch_size}); take 2 or more"
-        )
-    return error
+@contextmanager
+def explained(preset: Preset) -> Iterator[None]:
+    """Say in words what torch and Lightning commonly refuse; anything else stays as it is.
+
+    Raises:
+        TrainingError: memory ran out, or a batch is too small for batch norm.
+        OptionError: there is no such device here.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        words = str(error).lower()
+        if preset.accelerator not in words or not ("not available" in words or "no supported" in words):
+            raise
+        raise OptionError(f"there is no accelerator {preset.accelerator!r} here; take auto or cpu") from error
+    except (RuntimeError, ValueError) as error:
+        words = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in words:
+            smaller = max(1, preset.batch_size // 2)
+            raise TrainingError(
+                f"memory ran out at batch_size={preset.batch_size}; try batch_size={smaller}, and accumulate=2 for the "
+                f"same effect, or find_batch_size=True"
+            ) from error
+        if "more than 1 value per channel" in words:
+            raise TrainingError(
+                f"batch norm cannot train on one picture at a time (batch_size={preset.batch_size}); take 2 or more"
+            ) from error
+        raise
 
 
 def make_trainer(preset: Preset, callbacks: list[Callback], arguments: Mapping[str, Any]) -> pl.Trainer:

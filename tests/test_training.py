@@ -290,6 +290,31 @@ def test_a_batch_larger_than_the_data_is_one_step_and_one_of_a_single_picture_is
         task.fit(photos, quiet=True, epochs=1, batch_size=1)
 
 
+def test_settings_that_contradict_each_other_or_this_machine_are_refused(photos: Path, tmp_path: Path) -> None:
+    task = ImageClassifier(**OPTIONS)
+    with pytest.raises(OptionError, match="give one of them"):
+        task.fit(photos, out=tmp_path / "model", resume=True, overwrite=True)
+    with pytest.raises(OptionError, match="needs no learning rate"):
+        task.fit(photos, preset="quick", find_lr=True)
+    with pytest.raises(OptionError, match="mirror=False"):
+        task.fit(photos, preset="best", hflip=0.0)
+    if not torch.cuda.is_available():
+        with pytest.raises(OptionError, match="no accelerator 'gpu' here"):
+            task.fit(photos, quiet=True, epochs=1, accelerator="gpu")
+    with pytest.raises(TrainingError, match="batch norm cannot train on one picture"):
+        task.fit(photos, quiet=True, epochs=2, batch_size=1)  # long enough to try out precisions first
+
+
+def test_memory_that_runs_out_names_the_setting_to_lower(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    task = ImageClassifier(**OPTIONS)
+    monkeypatch.setattr(backbones.Network, "forward", full)
+    with pytest.raises(TrainingError, match=r"batch_size=16, and accumulate=2.*find_batch_size"):
+        task.fit(photos, quiet=True, epochs=1)
+
+
 def test_every_optimizer_name_is_checked(photos: Path) -> None:
     ImageClassifier(**OPTIONS).fit(photos, quiet=True, epochs=1, optimizer="lion", lr=1e-4)
     with pytest.raises(OptionError, match="did you mean adam"):
@@ -419,11 +444,6 @@ def test_the_curves_are_drawn_beside_the_table_of_metrics(photos: Path, tmp_path
     assert task.history is not None
     recipes.load(tmp_path / "model").save(tmp_path / "copy")
     assert (tmp_path / "copy" / "curves.png").read_bytes() == (tmp_path / "model" / "curves.png").read_bytes()
-
-
-def test_mirrored_prediction_without_mirrored_training_is_refused(photos: Path) -> None:
-    with pytest.raises(OptionError, match="mirror=False"):
-        ImageClassifier(**OPTIONS).fit(photos, preset="best", hflip=0.0)
 
 
 def test_a_lost_output_folder_or_a_full_disk_is_one_line_and_leaves_what_was_there(
