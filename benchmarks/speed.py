@@ -108,9 +108,10 @@ def by_hand_predict(folder: str, backbone: str) -> float:
 
 def recipes_predict(folder: str, backbone: str) -> float:
     from recipes import ImageClassifier, Preset
+    from recipes.examples import Examples, Splits
 
     task = ImageClassifier(backbone=backbone, pretrained=False)
-    task.codec, task.network = task.make(("a", "b", "c", "d"), Preset())
+    task.codec, task.network = task.make(Splits(*[Examples([], [], ("a", "b", "c", "d"))] * 2), Preset())
     began = time.perf_counter()
     found = task.predict(folder)
     return len(found) / (time.perf_counter() - began)
@@ -177,9 +178,10 @@ SIDES = {
 def one_picture(folder: str, backbone: str, rounds: int) -> None:
     """One picture through the shell, beside the imports that nothing which uses timm can avoid."""
     from recipes import ImageClassifier, Preset
+    from recipes.examples import Examples, Splits
 
     task = ImageClassifier(backbone=backbone, pretrained=False)
-    task.codec, task.network = task.make(("a", "b", "c", "d"), Preset())
+    task.codec, task.network = task.make(Splits(*[Examples([], [], ("a", "b", "c", "d"))] * 2), Preset())
     task.save(Path(folder) / "model")
     picture = str(next(Path(folder).glob("*/*.jpg")))
     commands = (

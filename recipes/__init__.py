@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recipes.errors import RecipesError as RecipesError
     from recipes.loading import load as load
+    from recipes.mask_prediction import MaskPrediction as MaskPrediction
     from recipes.presets import Preset as Preset
     from recipes.results import Evaluation as Evaluation
     from recipes.results import History as History
     from recipes.results import Prediction as Prediction
     from recipes.tasks.image_classifier import ImageClassifier as ImageClassifier
+    from recipes.tasks.segmenter import Segmenter as Segmenter
 
 __version__ = "0.1.0"
 
@@ -26,9 +28,11 @@ _HOMES = {
     "Evaluation": "recipes.results",
     "History": "recipes.results",
     "ImageClassifier": "recipes.tasks.image_classifier",
+    "MaskPrediction": "recipes.mask_prediction",
     "Prediction": "recipes.results",
     "Preset": "recipes.presets",
     "RecipesError": "recipes.errors",
+    "Segmenter": "recipes.tasks.segmenter",
     "load": "recipes.loading",
 }
 

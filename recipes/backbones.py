@@ -80,6 +80,8 @@ class Network(nn.Module):
         """Scores of shape (pictures, labels) for pixels of shape (pictures, 3, height, width)."""
         values = pixels.to(self.mean.dtype, memory_format=torch.channels_last)
         output = self.body((values - self.mean) / self.std)
+        if isinstance(output, Mapping):  # torchvision's networks for masks
+            return cast(Tensor, output["out"])
         # torchvision's Inception and GoogLeNet give their auxiliary outputs beside the scores while training.
         return output if isinstance(output, Tensor) else output.logits
 
@@ -89,6 +91,12 @@ class Network(nn.Module):
         timms = self.config["library"] == "timm"
         layer = cast(Any, self.body).get_classifier() if timms else _last_layer(self.body)[1]
         return layer if isinstance(layer, nn.Linear) else None
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The pretrained part of a network that gives masks; None where there is no such part."""
+        part = getattr(self.body, "encoder", None) or getattr(self.body, "backbone", None)
+        return part if isinstance(part, nn.Module) else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -112,7 +120,7 @@ def build(
         WeightsError: the weights could not be had or do not fit.
     """
     if weights is not None:
-        _check_weights_file(weights)
+        check_weights_file(weights)
     return (_torchvision if name.startswith(_TORCHVISION) else _timm)(name, labels, pretrained, weights, size)
 
 
@@ -124,20 +132,20 @@ def check(name: str, *, pretrained: bool, weights: str | None) -> None:
         WeightsError: the weights cannot be had.
     """
     if weights is not None:
-        _check_weights_file(weights)
+        check_weights_file(weights)
     if name.startswith(_TORCHVISION):
         _check_torchvision_name(name)
         return
-    name = _local(name)
+    name = opened_name(name)
     if pretrained and weights is None:
-        _fetched_weights(name, _timm_config(name))
+        fetched_weights(name, weights_config(name))
 
 
 def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: int | None) -> tuple[Network, Figures]:
     import timm
 
-    name = _local(name)
-    config = _timm_config(name)
+    name = opened_name(name)
+    config = weights_config(name)
     arguments: dict[str, Any] = {}
     if size is not None and config.fixed_input_size and size != config.input_size[-1]:
         arguments["img_size"] = size
@@ -145,14 +153,14 @@ def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: i
         body = _timm_from_file(name, config, weights, arguments)
         body.reset_classifier(labels)  # type: ignore[operator]
     else:
-        overlay = _fetched_weights(name, config) if pretrained else {}
-        with _explained(name):
+        overlay = fetched_weights(name, config) if pretrained else {}
+        with had(name):
             body = timm.create_model(
                 name, pretrained=pretrained, num_classes=labels, pretrained_cfg_overlay=overlay, **arguments
             )
     kept = {**arguments, **getattr(body, "_model_args", {})}
     kept.pop("num_classes", None)
-    if unsafe := [key for key, value in kept.items() if key not in _ALLOWED or not _plain_value(value)]:
+    if unsafe := [key for key, value in kept.items() if key not in _ALLOWED or not plain_value(value)]:
         raise OptionError(f"{printable(name)} is built with {unsafe[0]}, which recipes could not save; take another")
     architecture = body.pretrained_cfg["architecture"]  # type: ignore[index]
     figures = Figures(
@@ -166,12 +174,12 @@ def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: i
     return Network(body, figures.mean, figures.std, settings), figures
 
 
-def _local(name: str) -> str:
+def opened_name(name: str) -> str:
     """A name that timm opens without the network: a known architecture, or a folder on disk that holds a network."""
     source, _, rest = name.rpartition(":")
     if source == "hf-hub":
         repository, _, revision = rest.partition("@")
-        with _explained(name):
+        with had(name):
             for file in (artifact.WEIGHTS, artifact.CONFIG):
                 found = artifact.fetched(repository, file, revision or None)
         return f"local-dir:{found.parent}"
@@ -185,7 +193,7 @@ def _local(name: str) -> str:
     return name
 
 
-def _fetched_weights(name: str, config: Any) -> dict[str, Any]:
+def fetched_weights(name: str, config: Any) -> dict[str, Any]:
     """Where the pretrained weights lie on disk, as timm's settings, after a download if they have to be fetched."""
     if ":" in name:
         return {}
@@ -194,7 +202,7 @@ def _fetched_weights(name: str, config: Any) -> dict[str, Any]:
     if not config.hf_hub_id or config.custom_load or config.hf_hub_filename:
         return {}  # a few networks come from elsewhere or in another format: timm knows how
     repository, _, revision = config.hf_hub_id.partition("@")
-    with _explained(name):
+    with had(name):
         return {"file": os.fspath(artifact.fetched(repository, artifact.WEIGHTS, revision or None))}
 
 
@@ -226,7 +234,8 @@ def _check_local_folder(folder: Path) -> None:
     artifact.read_json(folder, artifact.CONFIG)
 
 
-def _timm_config(name: str) -> Any:
+def weights_config(name: str) -> Any:
+    """What timm knows about the weights of a network by this name, as its own `PretrainedCfg`."""
     import timm
 
     if ":" not in name:
@@ -255,7 +264,7 @@ def _timm_from_file(name: str, config: Any, weights: str, arguments: Mapping[str
             name, pretrained=True, num_classes=outputs[0], pretrained_cfg_overlay=overlay, **arguments
         )
     except RuntimeError as error:
-        raise WeightsError(f"{printable(weights)} does not fit {name}: {_first_misfit(error)}") from error
+        raise WeightsError(f"{printable(weights)} does not fit {name}: {first_misfit(error)}") from error
 
 
 def _torchvision(
@@ -267,10 +276,10 @@ def _torchvision(
     architecture = name.removeprefix(_TORCHVISION)
     arguments = {"image_size": size} if size is not None and architecture.startswith("vit_") and size != 224 else {}
     best = get_model_weights(architecture).DEFAULT
-    with _explained(name):
+    with had(name):
         body = get_model(architecture, weights=best if pretrained and weights is None else None, **arguments)
     if weights is not None:
-        _load_file(body, weights, name)
+        load_file(body, weights, name)
     _new_last_layer(body, labels)
     settings = {"library": "torchvision", "architecture": name, "args": arguments}
     wanted = best.transforms()
@@ -290,13 +299,18 @@ def _check_torchvision_name(name: str) -> None:
         raise OptionError(f"there is no backbone {printable(name)!r}{did_you_mean(name, known)}")
 
 
-def _load_file(body: nn.Module, weights: str, name: str) -> None:
-    from safetensors.torch import load_file
+def load_file(body: nn.Module, weights: str, name: str) -> None:
+    """Give a network the weights in a file, every one of them.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    from safetensors.torch import load_file as read_file
 
     try:
-        body.load_state_dict(load_file(weights))
+        body.load_state_dict(read_file(weights))
     except (RuntimeError, ValueError) as error:
-        raise WeightsError(f"{printable(weights)} does not fit {name}: {_first_misfit(error)}") from error
+        raise WeightsError(f"{printable(weights)} does not fit {name}: {first_misfit(error)}") from error
 
 
 def _last_layer(body: nn.Module) -> tuple[str, nn.Module]:
@@ -313,7 +327,12 @@ def _new_last_layer(body: nn.Module, labels: int) -> None:
         body.set_submodule(name, nn.Conv2d(layer.in_channels, labels, kernel_size=1))
 
 
-def _check_weights_file(weights: str) -> None:
+def check_weights_file(weights: str) -> None:
+    """Refuse a file of weights that is not there or is no safetensors.
+
+    Raises:
+        WeightsError: what is wrong with it.
+    """
     path = Path(weights)
     if not path.is_file():
         raise WeightsError(f"weights={printable(path)}: there is no such file")
@@ -328,7 +347,7 @@ def _check_weights_file(weights: str) -> None:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def had(name: str) -> Iterator[None]:
     """Turns what a library raises when weights cannot be had into one line with the two ways on."""
     try:
         yield
@@ -350,7 +369,8 @@ def _looked_in(name: str) -> str:
     return f"{artifact.cache_folder()} and on the Hugging Face Hub as {printable(repository)}"
 
 
-def _first_misfit(error: Exception) -> str:
+def first_misfit(error: Exception) -> str:
+    """The first tensor that does not fit, out of torch's long list."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return printable(lines[1] if len(lines) > 1 else lines[0], 160)
 
@@ -375,7 +395,23 @@ def reopen(
     Raises:
         ModelError: the settings are unsafe or unknown, or the weights do not fit.
     """
-    build_body = _checked(settings, labels, folder)
+    return opened(_checked(settings, labels, folder), settings, labels, mean, std, folder, digest)
+
+
+def opened(
+    build_body: Callable[[], nn.Module],
+    settings: Any,
+    labels: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    folder: Path,
+    digest: str,
+) -> Network:
+    """A network that is known to be harmless, with the weights of a model folder.
+
+    Raises:
+        ModelError: it cannot be built, or the weights do not fit.
+    """
     shapes = artifact.read_shapes(folder / artifact.WEIGHTS)
     try:
         try:
@@ -406,14 +442,7 @@ def reopen(
 def _checked(settings: Any, labels: int, folder: Path) -> Callable[[], nn.Module]:
     """A function that builds the network that a model folder names, once that name is known to be harmless."""
     where = printable(folder / artifact.MANIFEST)
-    try:
-        library, architecture, arguments = settings["library"], settings["architecture"], dict(settings["args"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{where} is damaged: it does not say which network the weights are of") from error
-    if not isinstance(architecture, str) or not _PLAIN.match(architecture):
-        raise ModelError(f"{where} names an unsafe network {printable(str(architecture), 60)!r}; it is not opened")
-    if unsafe := [key for key, value in arguments.items() if key not in _ALLOWED or not _plain_value(value)]:
-        raise ModelError(f"{where} has an unsafe argument {printable(str(unsafe[0]), 60)!r}; it is not opened")
+    library, architecture, arguments = checked_settings(settings, _ALLOWED, folder)
     if library == "torchvision" and architecture.removeprefix(_TORCHVISION) in _torchvision_names():
         from torchvision.models import get_model
 
@@ -432,10 +461,28 @@ def _checked(settings: Any, labels: int, folder: Path) -> Callable[[], nn.Module
     )
 
 
-def _plain_value(value: Any) -> bool:
+def checked_settings(settings: Any, allowed: frozenset[str], folder: Path) -> tuple[str, str, dict[str, Any]]:
+    """Library, architecture and arguments of the network that a model folder names, if they are harmless.
+
+    Raises:
+        ModelError: one is missing, or could read files, reach the network or take memory.
+    """
+    where = printable(folder / artifact.MANIFEST)
+    try:
+        library, architecture, arguments = settings["library"], settings["architecture"], dict(settings["args"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{where} is damaged: it does not say which network the weights are of") from error
+    if not isinstance(architecture, str) or not _PLAIN.match(architecture):
+        raise ModelError(f"{where} names an unsafe network {printable(str(architecture), 60)!r}; it is not opened")
+    if unsafe := [key for key, value in arguments.items() if key not in allowed or not plain_value(value)]:
+        raise ModelError(f"{where} has an unsafe argument {printable(str(unsafe[0]), 60)!r}; it is not opened")
+    return str(library), architecture, arguments
+
+
+def plain_value(value: Any) -> bool:
     """A small number, a name, or a few of them."""
     if isinstance(value, list):
-        return len(value) <= 8 and all(map(_plain_value, value))
+        return len(value) <= 8 and all(map(plain_value, value))
     if isinstance(value, (bool, type(None))):
         return True
     if isinstance(value, (int, float)):
@@ -532,7 +579,8 @@ def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
 
 
 def freeze(network: Network, stages: int) -> None:
-    """Leave the network's first stages as they are, batch norm's running figures included; -1: all but the last layer.
+    """Leave the network's first stages as they are, batch norm's running figures included; -1: all but the last layer,
+    or the whole encoder of a network that gives masks.
 
     Raises:
         OptionError: the network's library does not say what its stages are.
@@ -540,7 +588,10 @@ def freeze(network: Network, stages: int) -> None:
     if stages == 0:
         return
     body: Any = network.body
-    if stages < 0:
+    if stages < 0 and network.encoder is not None:
+        kept = {id(value) for value in network.encoder.parameters()}
+        trained = {id(value) for value in body.parameters()} - kept
+    elif stages < 0:
         layers = [] if network.head is None else [network.head]
         trained = {id(value) for layer in layers for value in layer.parameters()}
     elif hasattr(body, "group_matcher"):

@@ -53,7 +53,7 @@ class KeepBest(Callback):
         if not math.isfinite(scores["val_loss"]):
             return
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
-        rank = (next((value for name, value in scores.items() if name != "val_loss"), 0.0), -scores["val_loss"])
+        rank = (scores.get(pl_module.decisive, 0.0), -scores["val_loss"])
         if self.best is None or rank > self.best:
             self.best, self.best_epoch = rank, epoch
             self.state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}

@@ -17,6 +17,11 @@ TASKS: dict[str, tuple[str, str, str]] = {
         "ImageClassifier",
         "which of several labels a picture shows",
     ),
+    "segmenter": (
+        "recipes.tasks.segmenter",
+        "Segmenter",
+        "which label each pixel of an image has",
+    ),
 }
 
 

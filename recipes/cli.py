@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import inspect
 import io
+import itertools
 import json
 import os
 import re
@@ -29,7 +30,7 @@ from recipes.presets import PRESETS, Preset, in_words
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from recipes.results import Prediction
+    from recipes.task import Task
 
 _OVERVIEW = """\
 usage: recipes COMMAND ...
@@ -174,14 +175,28 @@ def _predict(words: list[str]) -> int:
     parser.add_argument("inputs", type=str, nargs="+", help="files, folders, globs, or - for a list of paths on stdin")
     parser.add_argument("--format", type=Literal["table", "csv", "jsonl"], default="table", help="form of the rows")
     parser.add_argument("--top_k", type=int, default=1, help="labels in each row, best first")
-    parser.add_argument("--output", type=str, default=None, help="a file for the rows, instead of stdout")
+    parser.add_argument(
+        "--output", type=str, default=None, help="a file for the rows, instead of stdout; of masks, a folder for them"
+    )
+    parser.add_argument(
+        "--masks",
+        type=Literal["index", "binary", "overlay", "rle", "polygons"],
+        default="index",
+        help="what is written for each mask: a PNG of label places, black and white PNGs, a PNG over the image, run "
+        "lengths as COCO has them (JSON), or outlines (GeoJSON)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace masks that recipes wrote before")
     _add_running(parser)
     asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
     if asked["top_k"] < 1:
         raise OptionError(f"--top-k is at least 1, found {asked['top_k']}")
     task = recipes.load(asked["model"])
     running = {name: asked[name] for name in ("batch_size", "workers", "device")}
-    predictions = task.predict_each(_paths(asked["inputs"]), **running)
+    if task.codec is not None and task.codec.dense:
+        predictions = _with_masks(task, asked, running)
+        asked["output"] = None
+    else:
+        predictions = task.predict_each(_paths(asked["inputs"]), **running)
     with _destination(asked["output"]) as destination:
         total, failed = _write_rows(predictions, asked["format"], asked["top_k"], destination)
     if failed:
@@ -189,6 +204,26 @@ def _predict(words: list[str]) -> int:
     if not total:
         say("no inputs")
     return 1 if failed else 0
+
+
+def _with_masks(task: Task, asked: dict[str, Any], running: dict[str, Any]) -> Iterator[Any]:
+    """The predictions, each mask written before its row comes out."""
+    from recipes import mask_files
+
+    paths = list(_paths(asked["inputs"])) if "-" not in asked["inputs"] else _paths(asked["inputs"])
+    folders = [word for word in asked["inputs"] if os.path.isdir(word)]
+    root = folders[0] if len(asked["inputs"]) == 1 and folders else None
+    seen, again = itertools.tee(paths)
+    names = mask_files.output_names(paths if isinstance(paths, list) else again, root)
+    kept = mask_files.identities(paths) if isinstance(paths, list) else set()
+    for prediction in task.predict_each(iter(seen), **running):
+        if asked["output"] and prediction.mask is not None:
+            prediction.save(
+                asked["output"], asked["masks"], name=next(names), overwrite=asked["overwrite"], inputs=kept
+            )
+        elif asked["output"]:
+            next(names)
+        yield prediction
 
 
 def _evaluate(words: list[str]) -> int:
@@ -484,7 +519,7 @@ def _destination(path: str | None) -> Iterator[IO[str]]:
         raise OutputError(f"{printable(path)} cannot be written ({error.strerror})") from error
 
 
-def _write_rows(predictions: Iterable[Prediction], form: str, top_k: int, file: IO[str]) -> tuple[int, int]:
+def _write_rows(predictions: Iterable[Any], form: str, top_k: int, file: IO[str]) -> tuple[int, int]:
     """Write a row for each prediction as it comes; how many there were, and how many could not be read."""
     write = {"table": _table_writer, "csv": _csv_writer, "jsonl": _json_writer}[form](file)
     total = failed = 0
@@ -497,6 +532,12 @@ def _write_rows(predictions: Iterable[Prediction], form: str, top_k: int, file: 
 
 def _table_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
     def write(row: dict[str, Any]) -> None:
+        if "label" not in row:  # a mask
+            found = [(name.removeprefix("area_"), row[name]) for name in row if name.startswith("area_")]
+            words = "  ".join(f"{printable(label)} {share:.3f}" for label, share in found if share is not None)
+            file.write(f"{words if row['error'] is None else 'error: ' + printable(row['error'])}  ")
+            file.write(f"{printable(row['file'] or '-')}\n")
+            return
         best = [(row[f"label{place}"], row[f"score{place}"]) for place in _places(row)]
         words = "  ".join(f"{printable(label):<14} {score:.3f}" for label, score in best if label is not None)
         file.write(f"{words or 'error: ' + printable(row['error'])}  {printable(row['file'] or '-')}\n")

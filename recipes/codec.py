@@ -17,11 +17,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from recipes import images
 from recipes.errors import DataError, ModelError, OptionError, did_you_mean, printable
-from recipes.results import Prediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,15 +43,26 @@ class Codec(ABC):
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             raise OptionError(f"labels are all different, found {len(self.labels)} with {len(set(self.labels))} names")
 
-    @abstractmethod
-    def encode(
-        self, source: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
-    ) -> NDArray[Any]:
-        """One input as the network takes it; with `augment`, a random view of it for training, drawn from `rng`."""
+    #: Whether each pixel has a label, rather than the whole input.
+    dense: ClassVar[bool] = False
 
     @abstractmethod
-    def decode(self, output: NDArray[np.float32], source: Any) -> Prediction:
-        """The prediction for one row of what the network gave."""
+    def encode(self, source: Any) -> Any:
+        """One input as the network takes it."""
+
+    @abstractmethod
+    def example(
+        self, source: Any, target: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
+    ) -> tuple[NDArray[Any], Any]:
+        """An input as `encode` gives it, and its target; with `augment`, a random view of both, drawn from `rng`."""
+
+    @abstractmethod
+    def decode(self, output: NDArray[np.float32], source: Any) -> Any:
+        """The prediction for what the network gave for one input."""
+
+    @abstractmethod
+    def failed(self, file: str | None, error: str) -> Any:
+        """The prediction for an input that could not be read."""
 
     @abstractmethod
     def gather(self, inputs: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 import sys
@@ -51,7 +52,12 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
         self.examples, self.codec, self.preset = examples, codec, preset
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self.examples) * self.views
+
+    @property
+    def views(self) -> int:
+        """Random views of each example in an epoch."""
+        return getattr(self.codec, "crops", 1) if self.preset else 1
 
     def __getitems__(self, keys: list[Any]) -> list[tuple[Any, int, str]]:
         """A batch at once: by threads in the training process itself, one after the other in a loader process."""
@@ -62,24 +68,29 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Any, int, str]:
         epoch, place = key if isinstance(key, tuple) else (0, key)
-        source, target = self.examples.inputs[place], self.examples.targets[place]
+        number = place % len(self.examples)
+        source, target = self.examples.inputs[number], self.examples.targets[number]
         try:
             if self.preset is None:
-                return self.codec.encode(source), target, source
+                return *self.codec.example(source, target), source
             rng = np.random.default_rng((self.preset.seed, epoch, place))
-            return self.codec.encode(source, self.preset.augment, rng), target, source
+            return *self.codec.example(source, target, self.preset.augment, rng), source
         except DataError:  # it was readable when training began; the run goes on and names it at the end
             return None, target, source
 
 
 def collate(rows: list[tuple[Any, int, str]]) -> Batch | None:
-    """Pixels (pictures, 3, height, width) as uint8, targets, and the names of files that could not be read any more."""
+    """Pixels (pictures, 3, height, width) as uint8, targets, and the names of files that could not be read any more.
+
+    Targets are places of labels, shape (pictures,), or masks of these, shape (pictures, height, width).
+    """
     lost = [source for array, _, source in rows if array is None]
     arrays = [array for array, _, _ in rows if array is not None]
     if not arrays:
         return None
     pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)  # stays channels-last in memory
-    return pixels, torch.tensor([target for array, target, _ in rows if array is not None]), lost
+    targets = np.stack([target for array, target, _ in rows if array is not None])
+    return pixels, torch.from_numpy(targets.astype(np.int64)), lost
 
 
 class DataModule(pl.LightningDataModule):
@@ -113,11 +124,17 @@ class DataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The validation pictures, exactly as prediction prepares them."""
-        return self.loader(EncodedExamples(self.splits.val, self.codec)) if len(self.splits.val) else []
+        return self._as_predicted(self.splits.val)
 
     def test_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The test pictures, exactly as prediction prepares them."""
-        return self.loader(EncodedExamples(self.splits.test, self.codec)) if self.splits.test else []
+        return self._as_predicted(self.splits.test)
+
+    def _as_predicted(self, examples: Examples | None) -> DataLoader[Any] | list[Any]:
+        if not examples:
+            return []
+        size = 1 if self.codec.dense else self.preset.batch_size  # whole images differ in size
+        return loader(EncodedExamples(examples, self.codec), size, self.workers)
 
     def loader(self, examples: EncodedExamples, sampler: Any = None, drop_last: bool = False) -> DataLoader[Any]:
         """A loader with this module's batch size and processes."""
@@ -132,6 +149,8 @@ class DataModule(pl.LightningDataModule):
             return batch
         pixels, targets, lost = batch
         seed = int(np.random.default_rng((self.preset.seed, trainer.global_step)).integers(2**62))
+        if self.codec.dense:
+            return *mixed_masks(pixels, targets, self.preset, seed), lost
         return *mixed(pixels, targets, len(self.codec.labels), self.preset, seed), lost
 
 
@@ -152,6 +171,22 @@ def mixed(pixels: Tensor, targets: Tensor, labels: int, preset: Preset, seed: in
         mix = kinds[int(torch.randint(len(kinds), ()))]
         result: tuple[Tensor, Tensor] = mix(pixels.float(), targets)
     return result
+
+
+def mixed_masks(pixels: Tensor, targets: Tensor, preset: Preset, seed: int) -> tuple[Tensor, Tensor]:
+    """A batch in which a rectangle of each picture, with its mask, is pasted into another one (French et al. 2020).
+
+    CutMix alone makes sense for masks: a mean of two masks is none.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = targets.shape[1:]
+    share = math.sqrt(1 - rng.beta(preset.cutmix, preset.cutmix))
+    high, wide = round(height * share), round(width * share)
+    top, left = int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1))
+    place = (..., slice(top, top + high), slice(left, left + wide))
+    pixels, targets = pixels.clone(), targets.clone()
+    pixels[place], targets[place] = pixels.roll(1, 0)[place], targets.roll(1, 0)[place]
+    return pixels, targets
 
 
 def loader(

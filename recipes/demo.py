@@ -6,7 +6,10 @@ import colorsys
 import math
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -54,18 +57,125 @@ def _shape(corners: list[tuple[float, float]], hue: float, size: int, rng: np.ra
     turn = rng.uniform(-20, 20)
     draw = ImageDraw.Draw(picture)
     colour = _colour(hue, rng.uniform(0.6, 1.0), rng.uniform(0.3, 0.9))
-    if corners:
-        angles = [(math.radians(angle + turn), radius * share) for angle, share in corners]
-        draw.polygon([(x + r * math.cos(a), y + r * math.sin(a)) for a, r in angles], colour)
-    else:
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
+    _draw(draw, corners, x, y, radius, turn, colour)
     small = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)).astype(np.float64)
     return Image.fromarray((small + rng.normal(0, 12, small.shape)).clip(0, 255).astype(np.uint8))
+
+
+def _draw(
+    draw: ImageDraw.ImageDraw,
+    corners: list[tuple[float, float]],
+    x: float,
+    y: float,
+    radius: float,
+    turn: float,
+    fill: tuple[int, int, int] | int,
+) -> None:
+    """A shape around a place, turned by some degrees."""
+    if corners:
+        angles = [(math.radians(angle + turn), radius * share) for angle, share in corners]
+        draw.polygon([(x + r * math.cos(a), y + r * math.sin(a)) for a, r in angles], fill)
+    else:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
 
 
 def _colour(hue: float, saturation: float, brightness: float) -> tuple[int, int, int]:
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_scenes(folder: str | os.PathLike[str], number: int, seed: int, size: int = 96) -> None:
+    """Draw scenes of three kinds of shapes with their masks, in `images/` and `masks/`, and the labels' names beside.
+
+    Masks are PNGs of label places with a palette; any shape has any colour, so that its form alone tells what it is.
+
+    Args:
+        folder: where.
+        number: how many.
+        seed: the same seed draws the same scenes.
+        size: side of the images in pixels.
+    """
+    rng = np.random.default_rng(seed)
+    for part in ("images", "masks"):
+        (Path(folder) / part).mkdir(parents=True)
+    for count in range(number):
+        image, mask = _scene(size, rng)
+        image.save(Path(folder) / "images" / f"{count:03}.png")
+        mask.putpalette([channel for _, colour in _SCENE.values() for channel in colour])
+        mask.save(Path(folder) / "masks" / f"{count:03}.png")
+
+
+#: The labels of scenes: the shape that is drawn, and the label's colour in masks.
+_SCENE: dict[str, tuple[str | None, tuple[int, int, int]]] = {
+    "background": (None, (0, 0, 0)),
+    "disc": ("circle", (230, 159, 0)),
+    "box": ("square", (86, 180, 233)),
+    "star": ("star", (0, 158, 115)),
+}
+
+
+def _scene(size: int, rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
+    large = 4 * size
+    image = Image.new("RGB", (large, large), _colour(rng.uniform(), rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)))
+    mask = Image.new("P", (large, large), 0)
+    for _ in range(int(rng.integers(2, 6))):
+        place = int(rng.integers(1, len(_SCENE)))
+        corners = _SHAPES[str(list(_SCENE.values())[place][0])]
+        radius, turn = large * rng.uniform(0.1, 0.25), rng.uniform(-20, 20)
+        x, y = rng.uniform(0.1 * large, 0.9 * large, 2)
+        colour = _colour(rng.uniform(), rng.uniform(0.5, 1.0), rng.uniform(0.2, 0.9))
+        for picture, fill in ((image, colour), (mask, place)):
+            _draw(ImageDraw.Draw(picture), corners, x, y, radius, turn, fill)
+    small = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS)).astype(np.float64)
+    noisy = (small + rng.normal(0, 10, small.shape)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(noisy), mask.resize((size, size), Image.Resampling.NEAREST)
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """What a task's demo draws and how it fits: options and settings of a short run without pretrained weights."""
+
+    drawn: str
+    draw: Callable[[Path], None]
+    options: dict[str, Any]
+    settings: dict[str, Any]
+    one: str
+    next: str
+
+
+def _draw_labelled(folder: Path) -> None:
+    draw_shapes(folder / "train", 100, seed=1)
+    draw_shapes(folder / "val", 20, seed=2)
+    draw_shapes(folder / "test", 40, seed=3)
+
+
+def _draw_masked(folder: Path) -> None:
+    for seed, (part, number) in enumerate({"train": 120, "val": 20, "test": 20}.items()):
+        draw_scenes(folder / part, number, seed)
+    (folder / "classes.txt").write_text("\n".join(_SCENE) + "\n")
+
+
+_DEMOS = {
+    "image-classifier": _Demo(
+        f"pictures of {len(_SHAPES)} shapes",
+        _draw_labelled,
+        {"backbone": "test_resnet", "pretrained": False, "size": 64},
+        {"preset": "scratch", "epochs": 10, "mixup": 0.0, "cutmix": 0.0, "crop_scale": 0.7, "lr": 0.005},
+        "test/star/000.png",
+        "with pictures of your own, in a folder for each label:\n"
+        "   recipes fit image-classifier photos/ --out pets\n   recipes predict pets photo.jpg",
+    ),
+    "segmenter": _Demo(
+        f"scenes of {len(_SCENE) - 1} kinds of shapes, with masks",
+        _draw_masked,
+        {"backbone": "test_resnet", "pretrained": False, "size": 96},
+        {"preset": "scratch", "epochs": 8, "batch_size": 8, "lr": 0.003},
+        "test/images/000.png",
+        "with images of your own in images/ and their masks in masks/:\n"
+        "   recipes fit segmenter cells/ --out cells-model\n"
+        "   recipes predict cells-model image.png --output masks/",
+    ),
+}
 
 
 def run(task: str, out: str) -> None:
@@ -87,34 +197,36 @@ def run(task: str, out: str) -> None:
     if folder.exists():
         raise OutputError(f"{printable(folder)} exists already; remove it, or choose another with --out")
     artifact.check_output(folder / "model", overwrite=False)
-    began = time.perf_counter()
-    pictures, model = folder / "pictures", folder / "model"
-    say(f"1. Drawing pictures of {len(_SHAPES)} shapes in {printable(pictures)}, none of them twice.")
-    draw_shapes(pictures / "train", 100, seed=1)
-    draw_shapes(pictures / "val", 20, seed=2)
-    draw_shapes(pictures / "test", 40, seed=3)
-
-    options = {"backbone": "test_resnet", "pretrained": False, "size": 64}
-    settings = {"preset": "scratch", "epochs": 10, "mixup": 0.0, "cutmix": 0.0, "crop_scale": 0.7, "lr": 0.005}
+    began, demo = time.perf_counter(), _DEMOS[task]
+    data, model = folder / "pictures", folder / "model"
+    say(f"1. Drawing {demo.drawn} in {printable(data)}, none of them twice.")
+    demo.draw(data)
+    options, settings = demo.options, demo.settings
     flags = " ".join(
         f"--{name.replace('_', '-')} {str(value).lower()}" for name, value in {**options, **settings}.items()
     )
     say(
         f"\n2. Fitting a small network from scratch:\n"
-        f"   recipes fit {task} {printable(pictures)} --out {printable(model)} {flags}"
+        f"   recipes fit {task} {printable(data)} --out {printable(model)} {flags}"
     )
-    fitted = task_class(task)(**options).fit(pictures, out=model, **settings)  # type: ignore[arg-type]
+    fitted = task_class(task)(**options).fit(data, out=model, **settings)
 
     say(
-        f"\n3. Scoring it on pictures it has never seen:\n"
-        f"   recipes evaluate {printable(model)} {printable(pictures / 'test')}"
+        f"\n3. Scoring it on pictures it has never seen:\n   recipes evaluate {printable(model)} "
+        f"{printable(data / 'test')}"
     )
-    evaluation = fitted.evaluate(pictures / "test")
-    say(f"   {evaluation.accuracy:.0%} of {evaluation.examples} are right; guessing would give {1 / len(_SHAPES):.0%}.")
+    evaluation = fitted.evaluate(data / "test")
+    say(f"   {fitted.decisive} {evaluation.scores[fitted.decisive]:.0%} on {evaluation.examples} pictures")
 
-    one = pictures / "test" / "star" / "000.png"
+    one = data / demo.one
     prediction = fitted.predict(one)[0]
-    say(f"\n4. Predicting one picture:\n   recipes predict {printable(model)} {printable(one)}")
-    say(f"   {prediction.label} with a score of {prediction.score:.2f}")
-    say(f"\nDone in {time.perf_counter() - began:.0f} s. Now with pictures of your own, in a folder for each label:")
-    say("   recipes fit image-classifier photos/ --out pets\n   recipes predict pets photo.jpg")
+    words = f"{printable(model)} {printable(one)}"
+    if fitted.codec is not None and fitted.codec.dense:
+        say(f"\n4. Predicting one picture:\n   recipes predict {words} --masks overlay --output {printable(folder)}")
+        (written,) = prediction.save(folder, "overlay", name="overlay")
+        say(f"   {', '.join(f'{label} {share:.0%}' for label, share in prediction.areas.items())}")
+        say(f"   the mask over the picture: {printable(written)}")
+    else:
+        say(f"\n4. Predicting one picture:\n   recipes predict {words}")
+        say(f"   {prediction.label} with a score of {prediction.score:.2f}")
+    say(f"\nDone in {time.perf_counter() - began:.0f} s. Now {demo.next}")

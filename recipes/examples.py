@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,10 +19,11 @@ from recipes.codec import cores
 from recipes.display import console, counted, listed, say
 from recipes.errors import DataError, did_you_mean, printable
 
+S = TypeVar("S")
 T = TypeVar("T")
 
-# What people call the three splits.
-_SPLITS = {
+#: What people call the three splits.
+SPLITS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
@@ -34,16 +35,18 @@ class Examples:
     """Inputs with their targets, and the labels that the targets are places of.
 
     Args:
-        inputs: paths of the pictures.
-        targets: for each input the place of its label in `labels`.
+        inputs: the inputs, mostly paths.
+        targets: for each input the place of its label in `labels`, or what its mask is read from.
         labels: the labels' names, sorted.
         unreadable: files that were left out because they cannot be read.
+        amounts: for each mask how many pixels each label has; None where targets are no masks.
     """
 
-    inputs: list[str]
-    targets: list[int]
+    inputs: list[Any]
+    targets: list[Any]
     labels: tuple[str, ...]
     unreadable: list[str] = field(default_factory=list)
+    amounts: list[list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -51,7 +54,10 @@ class Examples:
     def take(self, places: Sequence[int]) -> Examples:
         """The examples at these places, in this order."""
         return Examples(
-            [self.inputs[place] for place in places], [self.targets[place] for place in places], self.labels
+            [self.inputs[place] for place in places],
+            [self.targets[place] for place in places],
+            self.labels,
+            amounts=None if self.amounts is None else [self.amounts[place] for place in places],
         )
 
     def counts(self) -> list[int]:
@@ -69,6 +75,7 @@ class Splits:
     test: Examples | None = None
     notes: list[str] = field(default_factory=list)
     root: str = ""
+    code: Any = None  # how masks are read
 
     def record(self) -> dict[str, list[str]]:
         """Which file was in which split, by name below the data's folder where it lies there."""
@@ -77,16 +84,28 @@ class Splits:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Size and CRC-32 of each file, by name, to tell later which have changed."""
-        paths = [path for found in self._parts().values() for path in found.inputs]
-        return dict(zip(map(self.name, paths), _in_threads(_fingerprint, paths), strict=True))
+        parts = self._parts().values()
+        sources = [source for found in parts for source in (*found.inputs, *found.targets)]
+        paths = list(dict.fromkeys(path for source in sources for path in _files(source)))
+        return dict(zip(map(self.name, paths), in_threads(_fingerprint, paths), strict=True))
 
     def _parts(self) -> dict[str, Examples]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {part: found for part, found in parts.items() if found is not None}
 
-    def name(self, path: str) -> str:
+    def name(self, path: Any) -> str:
         """A file's name below the data's folder, or its path where it lies elsewhere."""
-        return os.path.relpath(path, self.root) if path.startswith(os.path.join(self.root, "")) else path
+        if not isinstance(path, str):
+            return "(no file)"
+        inside = self.root and path.startswith(os.path.join(self.root, ""))
+        return os.path.relpath(path, self.root) if inside else path
+
+
+def _files(source: Any) -> Iterable[str]:
+    """The files that an input or a target is read from: a path, (place, path) of several, or what names its `files`."""
+    if isinstance(source, tuple):
+        return [path for _, path in source]
+    return [source] if isinstance(source, str) else getattr(source, "files", ())
 
 
 def _fingerprint(path: str) -> str:
@@ -156,10 +175,10 @@ def read_held_out(data: Any, labels: tuple[str, ...]) -> Examples:
 
 def split_folders(root: str) -> dict[str, str]:
     """The folders of the splits by name (train, val, test), or nothing if the folder is not divided into splits."""
-    folders = {entry.name.lower(): entry.path for entry in _subfolders(root)}
-    found = {part: folders[name] for part, names in _SPLITS.items() for name in names if name in folders}
+    folders = {entry.name.lower(): entry.path for entry in subfolders(root)}
+    found = {part: folders[name] for part, names in SPLITS.items() for name in names if name in folders}
     # A label may be called "train"; only beside another split, or all alone, is it the training set.
-    if "train" in found and (len(found) > 1 or len(folders) == 1) and _subfolders(found["train"]):
+    if "train" in found and (len(found) > 1 or len(folders) == 1) and subfolders(found["train"]):
         return found
     return {}
 
@@ -186,7 +205,7 @@ def read_labelled(
     notes = [] if notes is None else notes
     found: dict[str, list[str]] = {}
     others: list[str] = []
-    entries = _subfolders(folder)
+    entries = subfolders(folder)
     own = {images.identity(folder), *(images.identity(entry.path) for entry in entries)}
     for entry in entries:  # a link from one label's folder to another's does not give its pictures two labels
         pictures, rest = images.pictures_in(entry.path, own - {images.identity(entry.path)})
@@ -230,7 +249,7 @@ def _checked_labels(
         return labels
     names = tuple(sorted(found))
     if every_label and len(names) < 2:
-        inside = [entry.name for entry in _subfolders(os.path.join(folder, names[0]))]
+        inside = [entry.name for entry in subfolders(os.path.join(folder, names[0]))]
         hint = f"; did you mean {printable(os.path.join(folder, names[0]))}?" if len(inside) > 1 else ""
         raise DataError(f"{where} holds one label only, {printable(names[0])}; two or more are needed{hint}")
     folded = Counter(name.casefold() for name in names)
@@ -267,19 +286,24 @@ def _without_unreadable(examples: Examples, notes: list[str]) -> Examples:
 
 
 def _tried(paths: list[str]) -> list[str | None]:
+    tried = in_threads(images.readable, paths)
+    return list(watched(tried, "checking pictures", len(paths)))
+
+
+def watched(results: Iterator[T], title: str, number: int) -> Iterable[T]:
+    """The same results, with a bar of progress where there are many."""
+    if number < 2000:
+        return results
     from rich.progress import track
 
-    tried = _in_threads(images.readable, paths)
-    if len(paths) < 2000:
-        return list(tried)
-    return list(track(tried, "checking pictures", len(paths), console=console(), transient=True))
+    return track(results, title, number, console=console(), transient=True)
 
 
-def _in_threads(function: Callable[[str], T], paths: list[str]) -> Iterator[T]:
+def in_threads(function: Callable[[S], T], sources: Sequence[S]) -> Iterator[T]:
     """The function's results in order; when the caller stops early, on Ctrl-C say, what has not begun is dropped."""
     pool = ThreadPoolExecutor(cores(), thread_name_prefix="recipes-reader")
     try:
-        yield from pool.map(function, paths)
+        yield from pool.map(function, sources)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -316,7 +340,7 @@ def find_folder(data: Any) -> str:
 
 def _folder_names(folder: Path) -> list[str]:
     try:
-        return [entry.name for entry in _subfolders(os.fspath(folder))]
+        return [entry.name for entry in subfolders(os.fspath(folder))]
     except DataError:
         return []
 
@@ -328,11 +352,12 @@ def check_folders(data: Any) -> None:
         DataError: what was found instead, and what to do.
     """
     root = find_folder(data)
-    if not _subfolders(root):
+    if not subfolders(root):
         raise DataError(f"{printable(root)} {_what_instead(root)}")
 
 
-def _subfolders(folder: str) -> list[os.DirEntry[str]]:
+def subfolders(folder: str) -> list[os.DirEntry[str]]:
+    """The folders in a folder, sorted by name, without those that systems leave behind."""
     try:
         with os.scandir(folder) as found:
             entries = [entry for entry in found if entry.is_dir() and not images.ignored(entry.name)]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from recipes.display import counted
 from recipes.errors import DataError, ImageError, OptionError, RecipesError, printable
@@ -67,6 +67,7 @@ class Augment:
         crop_scale: the smallest share of the picture's area that a random crop keeps, 0 to 1; 1 crops nothing.
         crop_ratio: the most by which a crop's shape is stretched, as a factor, as in Szegedy et al. 2015 (4/3).
         hflip: the probability of a mirrored picture.
+        color_jitter: by how much brightness, contrast and saturation vary; 0.2 is up to a fifth more or less.
         auto_augment: `none`, `trivialaugment` (Müller & Hutter 2021) or `randaugment` (Cubuk et al. 2019).
         random_erasing: the probability that a rectangle is erased (Zhong et al. 2017).
     """
@@ -74,6 +75,7 @@ class Augment:
     crop_scale: float = 1.0
     crop_ratio: float = 4 / 3
     hflip: float = 0.0
+    color_jitter: float = 0.0
     auto_augment: str = "none"
     random_erasing: float = 0.0
 
@@ -114,19 +116,19 @@ class Preparation:
         transforms do, so that a saved model opened in timm sees the same pixels.
         """
         with opened(source) as lazy:
-            width, height = _displayed_size(lazy)
+            width, height = displayed_size(lazy)
             if self.resize == "squash":
-                return _array(_loaded(lazy, self.size, self.size).resize((self.size, self.size), self._filter))
+                return _array(loaded(lazy, self.size, self.size).resize((self.size, self.size), self._filter))
             if self.resize == "crop":
                 side = math.floor(self.size / self.crop_pct)
                 long = int(side * max(width, height) / min(width, height))
                 target = (side, long) if width <= height else (long, side)
-                picture = _loaded(lazy, *target).resize(target, self._filter)
+                picture = loaded(lazy, *target).resize(target, self._filter)
                 left, top = (round((extent - self.size) / 2.0) for extent in target)
                 return _array(picture.crop((left, top, left + self.size, top + self.size)))
             ratio = max(width, height) / self.size
             target = (max(1, round(width / ratio)), max(1, round(height / ratio)))
-            picture = _loaded(lazy, *target).resize(target, self._filter)
+            picture = loaded(lazy, *target).resize(target, self._filter)
             ground = Image.new("RGB", (self.size, self.size), tuple(round(255 * value) for value in self.mean))
             ground.paste(picture, ((self.size - target[0]) // 2, (self.size - target[1]) // 2))
             return _array(ground)
@@ -134,18 +136,19 @@ class Preparation:
     def augmented(self, source: Any, augment: Augment, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A random view of the picture for training, same shape and type as `pixels`; all chance comes from `rng`."""
         with opened(source) as lazy:
-            left, top, right, bottom = _random_box(*_displayed_size(lazy), augment, self.resize, rng)
-            picture = _loaded(lazy, round(self.size / (right - left)), round(self.size / (bottom - top)))
+            left, top, right, bottom = _random_box(*displayed_size(lazy), augment, self.resize, rng)
+            picture = loaded(lazy, round(self.size / (right - left)), round(self.size / (bottom - top)))
             width, height = picture.size
             box = (left * width, top * height, right * width, bottom * height)
             view = picture.resize((self.size, self.size), self._filter, box=box)
         if rng.random() < augment.hflip:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        view = jittered(view, augment.color_jitter, rng)
         if augment.auto_augment != "none":
             view = _policy(view, augment.auto_augment, int(rng.integers(2**62)))
         result = _array(view)
         if rng.random() < augment.random_erasing:
-            _erase(result, rng)
+            erase(result, rng)
         return result
 
     @property
@@ -194,13 +197,23 @@ def _policies(name: str) -> Any:
     )
 
 
-def _erase(pixels: NDArray[np.uint8], rng: np.random.Generator) -> None:
-    """Fill a random rectangle of 2 to 33 % of the area with noise, in place."""
+def jittered(view: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """The picture with brightness, contrast and saturation each changed by a random factor of up to 1 ± strength."""
+    if strength:
+        for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            view = kind(view).enhance(rng.uniform(1 - strength, 1 + strength))
+    return view
+
+
+def erase(pixels: NDArray[np.uint8], rng: np.random.Generator) -> tuple[slice, slice]:
+    """Fill a random rectangle of 2 to 33 % of the area with noise, in place; rows and columns that it covers."""
     size = pixels.shape[0]
     area, ratio = rng.uniform(0.02, 0.33) * size * size, math.exp(rng.uniform(math.log(0.3), math.log(3.3)))
     high, wide = min(size, max(1, round(math.sqrt(area * ratio)))), min(size, max(1, round(math.sqrt(area / ratio))))
     top, left = int(rng.integers(size - high + 1)), int(rng.integers(size - wide + 1))
-    pixels[top : top + high, left : left + wide] = rng.integers(0, 256, (high, wide, 3), dtype=np.uint8)
+    place = slice(top, top + high), slice(left, left + wide)
+    pixels[place] = rng.integers(0, 256, (high, wide, 3), dtype=np.uint8)
+    return place
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -244,19 +257,38 @@ def readable(path: str) -> str | None:
     """Why a picture cannot be read, or None: decodes the whole file, small, because headers alone promise too much."""
     try:
         with opened(path) as lazy:
-            _loaded(lazy, 32, 32)
+            loaded(lazy, 32, 32)
     except ImageError as error:
         return error.reason
     return None
 
 
-def _displayed_size(picture: Image.Image) -> tuple[int, int]:
+def measured(source: Any) -> tuple[tuple[int, int], int]:
+    """Width and height as displayed, and the EXIF orientation, of a picture that is decoded whole to try it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with opened(source) as lazy:
+        found = displayed_size(lazy), orientation_of(lazy)
+        loaded(lazy, 32, 32)
+    return found
+
+
+def size_of(source: Any) -> tuple[int, int]:
+    """Width and height of a picture from a path, a PIL image, an array or a tensor."""
+    with opened(source) as lazy:
+        return displayed_size(lazy)
+
+
+def displayed_size(picture: Image.Image) -> tuple[int, int]:
     """Width and height as a viewer shows the picture, its EXIF orientation applied."""
     width, height = picture.size
-    return (height, width) if _orientation(picture) >= 5 else (width, height)
+    return (height, width) if orientation_of(picture) >= 5 else (width, height)
 
 
-def _orientation(picture: Image.Image) -> int:
+def orientation_of(picture: Image.Image) -> int:
+    """How the picture lies in its file, as EXIF counts it: 1 is upright, 5 to 8 are turned by a quarter."""
     try:
         value = picture.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # broken EXIF says nothing about the pixels
@@ -264,9 +296,9 @@ def _orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _loaded(lazy: Image.Image, width: int, height: int) -> Image.Image:
+def loaded(lazy: Image.Image, width: int, height: int) -> Image.Image:
     """The decoded picture, upright, as RGB, with at least about `width` × `height` pixels where the file has them."""
-    orientation = _orientation(lazy)
+    orientation = orientation_of(lazy)
     if orientation >= 5:
         width, height = height, width
     if lazy.format in ("JPEG", "MPO"):
@@ -329,6 +361,8 @@ def _from_array(source: Any) -> Image.Image:
 
 
 def _as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values
     low, high = float(values.min()), float(values.max())
     kind = values.dtype.kind
     if values.dtype == np.uint16:

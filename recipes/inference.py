@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recipes import tiles
 from recipes.backbones import Network
 from recipes.codec import Codec, encoded_batches
+from recipes.crops import Dense
 from recipes.errors import DataError, OptionError
 
 
 @torch.inference_mode()
 def outputs(
-    network: Network, codec: Codec, sources: Iterable[Any], batch_size: int, workers: int, device: str
+    network: Network,
+    codec: Codec,
+    sources: Iterable[Any],
+    batch_size: int = 32,
+    workers: int = -1,
+    device: str = "auto",
+    probabilities: bool = False,
 ) -> Iterator[tuple[Any, Any]]:
     """What the network gives for each source, in order; for one that cannot be read, the DataError that says why.
 
@@ -29,16 +37,23 @@ def outputs(
         batch_size: inputs in one step.
         workers: threads that read; -1 is one for each core.
         device: `auto` or a torch device's name.
+        probabilities: where each pixel has a label, give the probabilities of all, too.
 
     Returns:
-        Pairs of a source and its scores, shape (labels,), or its error.
+        Pairs of a source and its scores, shape (labels,), or its error. Where each pixel has a label, in place of the
+        scores the label of each, shape (height, width), or the probabilities, shape (labels, height, width).
     """
     keep_freed_memory()
     place = choose_device(device)
     network = network.eval().to(place)
+    if codec.dense:
+        batch_size = 1  # images differ in size, and one may fill the memory
     for rows in encoded_batches(codec, sources, batch_size, workers, ahead=0 if place.type == "cpu" else 4):
         good = [array for _, array in rows if not isinstance(array, DataError)]
-        scores = iter(_scored(network, codec, good, place) if good else ())
+        if codec.dense:
+            scores: Iterator[Any] = (_labelled(network, codec, image, place, probabilities) for image in good)
+        else:
+            scores = iter(_scored(network, codec, good, place) if good else ())
         yield from [(source, array if isinstance(array, DataError) else next(scores)) for source, array in rows]
 
 
@@ -47,10 +62,36 @@ def _scored(network: Network, codec: Codec, arrays: list[Any], place: torch.devi
     return scores_of(network, codec, pixels.to(place)).float().cpu().numpy()
 
 
+def _labelled(network: Network, codec: Codec, image: Dense, place: torch.device, probabilities: bool) -> Any:
+    """The label of each pixel of an image in its own size, or the probabilities of all labels there."""
+    pixels = torch.from_numpy(image.pixels).permute(2, 0, 1)[None].to(place)
+    score = partial(scores_of, network, codec)
+    kind = np.float32 if probabilities else np.uint8
+    shape = (image.height, image.width)
+    found = np.empty((len(codec.labels), *shape) if probabilities else shape, kind)
+    row = 0
+    for rows in tiles.score_rows(score, pixels, *shape):
+        values = rows.softmax(0) if probabilities else rows.argmax(0).to(torch.uint8)
+        found[..., row : row + rows.shape[1], :] = values.cpu().numpy()
+        row += rows.shape[1]
+    return found
+
+
 def scores_of(network: nn.Module, codec: Codec, pixels: Tensor) -> Tensor:
     """The scores that count, in validation and prediction alike: mirrored, too, where the codec says so."""
     scores: Tensor = network(pixels)
-    return (scores + network(pixels.flip(3))) / 2 if getattr(codec, "mirror", False) else scores
+    if not getattr(codec, "mirror", False):
+        return scores
+    mirrored: Tensor = network(pixels.flip(3))
+    return (scores + (mirrored.flip(3) if codec.dense else mirrored)) / 2
+
+
+def scores_for(network: nn.Module, codec: Codec, pixels: Tensor, targets: Tensor) -> Tensor:
+    """Scores for a clean batch, shape (pictures, labels), or (1, labels, height, width) in the size of its mask."""
+    if not codec.dense:
+        return scores_of(network, codec, pixels).float()
+    rows = tiles.score_rows(partial(scores_of, network, codec), pixels, *targets.shape[1:])
+    return torch.cat(list(rows), 1)[None]
 
 
 def choose_device(name: str) -> torch.device:

@@ -44,6 +44,7 @@ class Preset:
         mix_off: the share of all epochs, at the end, in which nothing is mixed.
         crop_scale: the smallest share of a picture's area that a random crop keeps; 1 for no random crops.
         hflip: the probability of a mirrored picture.
+        color_jitter: by how much brightness, contrast and saturation vary; 0.2 is up to a fifth more or less.
         auto_augment: a random policy on top: none, trivialaugment or randaugment.
         random_erasing: the probability that a rectangle of the picture is erased.
         mirror: predict each picture twice, once mirrored, and take the mean.
@@ -83,6 +84,7 @@ class Preset:
     mix_off: float = 0.15
     crop_scale: float = 0.5
     hflip: float = 0.5
+    color_jitter: float = 0.0
     auto_augment: Literal["none", "trivialaugment", "randaugment"] = "none"
     random_erasing: float = 0.0
     mirror: bool = False
@@ -110,17 +112,23 @@ class Preset:
         )
 
 
-def find(preset: str | Preset, settings: Mapping[str, Any]) -> Preset:
+def find(preset: str | Preset, settings: Mapping[str, Any], named: Mapping[str, Preset] | None = None) -> Preset:
     """A preset by name, or one of your own, with single settings changed.
+
+    Args:
+        preset: the preset.
+        settings: what to change.
+        named: the presets that there are, by name; those for pictures if not given.
 
     Raises:
         OptionError: there is no such preset or setting, or a value is of the wrong type or out of range.
     """
     if isinstance(preset, str):
-        if preset not in PRESETS:
-            known = ", ".join(PRESETS)
-            raise OptionError(f"there is no preset {preset!r}{did_you_mean(preset, PRESETS)} (presets: {known})")
-        preset = PRESETS[preset]
+        named = PRESETS if named is None else named
+        if preset not in named:
+            known = ", ".join(named)
+            raise OptionError(f"there is no preset {preset!r}{did_you_mean(preset, named)} (presets: {known})")
+        preset = named[preset]
     kinds = setting_types()
     for name, value in settings.items():
         if name not in kinds:
@@ -130,7 +138,9 @@ def find(preset: str | Preset, settings: Mapping[str, Any]) -> Preset:
     return dataclasses.replace(preset, **settings)
 
 
-def sorted_out(preset: str | Preset, settings: Mapping[str, Any]) -> tuple[Preset, dict[str, Any]]:
+def sorted_out(
+    preset: str | Preset, settings: Mapping[str, Any], named: Mapping[str, Preset] | None = None
+) -> tuple[Preset, dict[str, Any]]:
     """The preset with those settings that are its own, and the others, which may be meant for Lightning's Trainer."""
     own = setting_types()
     others = {
@@ -138,7 +148,7 @@ def sorted_out(preset: str | Preset, settings: Mapping[str, Any]) -> tuple[Prese
         for name, value in settings.items()
         if name not in own or (name == "logger" and not isinstance(value, str))  # one of Lightning's
     }
-    return find(preset, {name: value for name, value in settings.items() if name not in others}), others
+    return find(preset, {name: value for name, value in settings.items() if name not in others}, named), others
 
 
 @lru_cache
@@ -180,6 +190,7 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
         "mix_off",
         "hflip",
         "random_erasing",
+        "color_jitter",
         "val_fraction",
         "crop_scale",
         "layer_decay",
@@ -233,4 +244,22 @@ PRESETS: dict[str, Preset] = {
     "scratch": Preset(
         epochs=60, lr=2e-3, layer_decay=1.0, head_first=False, crop_scale=0.35, mixup=0.1, cutmix=0.5, patience=15
     ),
+}
+
+# Masks give a label to each pixel, so that few images teach much; steps are small, because crops are dear.
+_MASKS = Preset(
+    epochs=30,
+    batch_size=8,
+    lr=1e-3,
+    head_first=False,
+    label_smoothing=0.0,
+    color_jitter=0.2,
+    patience=10,
+)
+
+MASK_PRESETS: dict[str, Preset] = {
+    "default": _MASKS,
+    "quick": dataclasses.replace(_MASKS, epochs=8, freeze=-1, lr=2e-3, patience=4),
+    "best": dataclasses.replace(_MASKS, epochs=80, cutmix=1.0, ema=0.99, mirror=True, patience=25),
+    "scratch": dataclasses.replace(_MASKS, epochs=100, lr=2e-3, layer_decay=1.0, patience=30),
 }

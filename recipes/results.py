@@ -51,8 +51,9 @@ class Evaluation:
         examples: how many examples were scored.
         scores: the figures over all of them, by name, 0 to 1.
         labels: the labels' names, in the order of the rows below.
-        per_label: for each label its precision, recall and F1 (0 to 1) and its support (examples).
-        confusion: `confusion[i][j]` examples of label i were predicted as label j.
+        per_label: for each label its figures: precision, recall and F1 (0 to 1) and its support (examples); of masks
+            IoU, Dice, precision, recall and its pixels.
+        confusion: `confusion[i][j]` examples (pixels) of label i were predicted as label j.
         unreadable: files that could not be read, and so were not scored.
     """
 
@@ -74,13 +75,15 @@ class Evaluation:
 
     def show(self, title: str, file: IO[str] | None = None) -> None:
         """Print the scores as a table, on stderr unless another file is given."""
-        rows = [
-            (name, row["precision"], row["recall"], row["f1"], int(row["support"]))
-            for name, row in self.per_label.items()
-        ]
+        names = list(next(iter(self.per_label.values()), {}))
+        rows = [(label, *(_plain(name, row[name]) for name in names)) for label, row in self.per_label.items()]
         screen = console(file)
-        screen.print(table(title, ("label", "precision", "recall", "f1", "examples"), rows))
+        screen.print(table(title, ("label", *names), rows))
         screen.print("  ".join(f"{name} {value:.3f}" for name, value in self.scores.items()))
+
+
+def _plain(name: str, value: float) -> float | int:
+    return int(value) if name in ("support", "pixels") else value
 
 
 @dataclass

@@ -12,7 +12,7 @@ import os
 import shlex
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
 from recipes.examples import changed_files
 from recipes.presets import Preset
-from recipes.results import Evaluation, History, Prediction
+from recipes.results import Evaluation, History
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +51,10 @@ class Task(ABC):
     command: ClassVar[str]
     #: The class of the task's codec.
     codec_class: ClassVar[type[Codec]]
+    #: The score that decides which epoch is kept.
+    decisive: ClassVar[str] = "accuracy"
+    #: The task's presets by name.
+    presets: ClassVar[Mapping[str, Preset]] = presets.PRESETS
 
     def __post_init__(self) -> None:
         self.codec: Codec | None = None
@@ -75,8 +79,8 @@ class Task(ABC):
         """Find labelled examples to score the model on; their labels are matched by name."""
 
     @abstractmethod
-    def make(self, labels: tuple[str, ...], preset: Preset) -> tuple[Codec, Network]:
-        """A codec and a new network for these labels."""
+    def make(self, splits: Splits, preset: Preset) -> tuple[Codec, Network]:
+        """A codec and a new network for the labels in these examples."""
 
     @abstractmethod
     def reopen(self, codec: Codec, settings: Any, folder: Path, digest: str) -> Network:
@@ -92,11 +96,11 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self, labels: int) -> MetricCollection:
-        """The scores that validation shows; the first decides which epoch is kept."""
+        """The scores that validation shows; the one that `decisive` names decides which epoch is kept."""
 
     @abstractmethod
-    def evaluation(self, scores: Tensor, targets: Tensor) -> Evaluation:
-        """All scores of an evaluation, from what the network gave and the true places of the labels."""
+    def evaluation(self, pairs: Iterable[tuple[Any, Any]]) -> Evaluation:
+        """All scores of an evaluation, from what the network gave for each example and the example's target."""
 
     # -- what users call ----------------------------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class Task(ABC):
         Raises:
             RecipesError: the data, a setting or the output cannot be used; nothing has been written then.
         """
-        chosen, trainer_arguments = presets.sorted_out(preset, settings)
+        chosen, trainer_arguments = presets.sorted_out(preset, settings, self.presets)
         if resume and overwrite:
             raise OptionError("resume=True goes on with a run that overwrite=True would forget; give one of them")
         if out is not None:
@@ -174,8 +178,14 @@ class Task(ABC):
         return self
 
     def predict(
-        self, inputs: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto"
-    ) -> list[Prediction]:
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = 32,
+        workers: int = -1,
+        device: str = "auto",
+        probabilities: bool = False,
+    ) -> list[Any]:
         """Predict one input or many.
 
         Args:
@@ -183,6 +193,7 @@ class Task(ABC):
             batch_size: inputs in one step; it changes speed and memory, not results.
             workers: threads that read ahead; -1 chooses by the machine.
             device: auto (a GPU if there is one), or a name that torch knows.
+            probabilities: where each pixel has a label, keep the probabilities of all labels, too.
 
         Returns:
             A prediction for each input, in order.
@@ -191,7 +202,11 @@ class Task(ABC):
             NotFittedError: the task has neither been fitted nor loaded.
             DataError: an input does not exist or cannot be read; `predict_each` gives a row with the reason instead.
         """
-        found = list(self.predict_each(inputs, batch_size=batch_size, workers=workers, device=device))
+        found = list(
+            self.predict_each(
+                inputs, batch_size=batch_size, workers=workers, device=device, probabilities=probabilities
+            )
+        )
         if bad := [prediction for prediction in found if prediction.error]:
             more = f" (and {len(bad) - 1} more of {len(found)} inputs)" if len(bad) > 1 else ""
             raise DataError(
@@ -201,15 +216,22 @@ class Task(ABC):
         return found
 
     def predict_each(
-        self, inputs: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto"
-    ) -> Iterator[Prediction]:
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = 32,
+        workers: int = -1,
+        device: str = "auto",
+        probabilities: bool = False,
+    ) -> Iterator[Any]:
         """Like `predict`, one prediction after the other as they are ready; what cannot be read has an `error`.
 
         An iterator is consumed as it goes, each item one input. Memory does not grow with the number of inputs.
         """
         codec, network = self._fitted()
         sources = inputs if isinstance(inputs, Iterator) else codec.gather(inputs)
-        return self._predicted(codec, network, sources, max(1, batch_size), workers, device)
+        running = {"batch_size": max(1, batch_size), "workers": workers, "device": device}
+        return self._predicted(codec, network, sources, {**running, "probabilities": probabilities})
 
     def evaluate(self, data: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:
         """Score the model on labelled data; labels are matched by name, not by position.
@@ -270,7 +292,7 @@ class Task(ABC):
         The module's network is the task's own: after `Trainer.fit(module, data)` the task predicts, evaluates and
         saves with what was trained. Arguments are those of `fit`.
         """
-        return self._lightning(data, val, presets.find(preset, settings), {}, quiet=True)
+        return self._lightning(data, val, presets.find(preset, settings, self.presets), {}, quiet=True)
 
     # -- how it is done -----------------------------------------------------------------------------------------------
 
@@ -288,7 +310,7 @@ class Task(ABC):
 
         training.check_trainer_arguments(trainer_arguments)
         with training.own_random_state(preset.seed):
-            self.codec, self.network = self.make(splits.train.labels, preset)
+            self.codec, self.network = self.make(splits, preset)
         self._scores, self.history = {}, None
         self._recipe = {
             "task": self.command,
@@ -306,7 +328,7 @@ class Task(ABC):
         metrics = self.metrics(len(self.codec.labels))
         batches = DataModule(splits, self.codec, preset)
         loss = partial(self.loss, preset=preset, weights=batches.class_weights)
-        return batches, TrainingModule(self.network, self.codec, loss, metrics, preset)
+        return batches, TrainingModule(self.network, self.codec, loss, metrics, preset, self.decisive)
 
     def _settle(
         self,
@@ -374,36 +396,34 @@ class Task(ABC):
         return self.codec, self.network
 
     def _predicted(
-        self, codec: Codec, network: Network, sources: Iterable[Any], batch_size: int, workers: int, device: str
-    ) -> Iterator[Prediction]:
+        self, codec: Codec, network: Network, sources: Iterable[Any], running: dict[str, Any]
+    ) -> Iterator[Any]:
         from recipes import inference
 
-        for source, output in inference.outputs(network, codec, sources, batch_size, workers, device):
+        for source, output in inference.outputs(network, codec, sources, **running):
             if isinstance(output, DataError):
                 file = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-                yield Prediction(file, None, None, error=getattr(output, "reason", str(output)))
+                yield codec.failed(file, getattr(output, "reason", str(output)))
             else:
                 yield codec.decode(output, source)
 
     def _scored(self, examples: Examples, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:
-        import torch
-
         from recipes import inference
 
         codec, network = self._fitted()
-        rows: list[Any] = []
-        targets: list[int] = []
         lost: list[str] = []
-        results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
-        for (source, output), target in zip(results, examples.targets, strict=True):
-            if isinstance(output, DataError):
-                lost.append(source)
-            else:
-                rows.append(torch.from_numpy(output))
-                targets.append(target)
-        if not rows:
-            raise DataError("none of the examples can be read")
-        evaluation = self.evaluation(torch.stack(rows), torch.tensor(targets))
+
+        def pairs() -> Iterator[tuple[Any, Any]]:
+            results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
+            for (source, output), target in zip(results, examples.targets, strict=True):
+                if isinstance(output, DataError):
+                    lost.append(str(source))
+                else:
+                    yield output, target
+            if len(lost) == len(examples):
+                raise DataError("none of the examples can be read")
+
+        evaluation = self.evaluation(pairs())
         return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
 
 

@@ -29,13 +29,17 @@ class TrainingModule(pl.LightningModule):
         network: the network.
         codec: how the network's scores are read in prediction, so that validation reads them alike.
         loss: the task's loss of (scores, targets).
-        metrics: the task's validation scores; the first is the one that decides which epoch is kept.
+        metrics: the task's validation scores.
         preset: optimizer, learning rates and schedule.
+        decisive: the score that decides which epoch is kept.
     """
 
-    def __init__(self, network: Network, codec: Codec, loss: Loss, metrics: MetricCollection, preset: Preset) -> None:
+    def __init__(
+        self, network: Network, codec: Codec, loss: Loss, metrics: MetricCollection, preset: Preset, decisive: str
+    ) -> None:
         super().__init__()
         self.network, self.codec, self.loss, self.metrics, self.preset = network, codec, loss, metrics, preset
+        self.decisive = decisive
         backbones.freeze(network, preset.freeze)
         self.frozen = backbones.frozen_parts(network, preset.freeze_bn)
         self.step_network: Any = torch.compile(network) if preset.compile else network
@@ -71,7 +75,7 @@ class TrainingModule(pl.LightningModule):
         """Scores of one clean batch."""
         pixels, targets, lost = batch
         self.lost.update(lost)
-        scores = inference.scores_of(self.step_network, self.codec, pixels).float()
+        scores = inference.scores_for(self.step_network, self.codec, pixels, targets)
         self._val_loss.append((self.loss(scores, targets).detach(), len(targets)))
         self.metrics.update(scores, targets)
 

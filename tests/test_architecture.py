@@ -24,10 +24,12 @@ ROWS = [
     ["loading"],
     ["tasks"],
     ["task"],
-    ["training", "callbacks", "preparing", "training_module", "features", "inference", "data"],
-    ["backbones"],
+    ["mask_losses", "mask_prediction"],
+    ["training", "callbacks", "preparing", "training_module", "features", "inference", "tiles", "data"],
+    ["mask_networks", "backbones"],
     ["presets"],
-    ["examples", "codec", "artifact"],
+    ["mask_folders", "masks", "mask_files", "examples", "codec", "artifact"],
+    ["crops"],
     ["images"],
     ["catalog", "results"],
     ["display"],
@@ -38,23 +40,30 @@ ROWS = [
 DOORS = {
     "pytorch_lightning": {"training", "training_module", "callbacks", "data"},
     "timm": {"backbones"},
-    "torchvision": {"backbones", "data", "images"},  # networks, mixup, augmentation policies
+    "segmentation_models_pytorch": {"mask_networks", "mask_losses"},
+    "pycocotools": {"masks", "mask_files"},
+    "torchvision": {"backbones", "data", "images", "mask_networks"},  # networks, mixup, augmentation policies
     "torchmetrics": {"training_module", "tasks"},  # the type of a collection; a task's own scores
     "huggingface_hub": {"artifact"},
     "safetensors": {"artifact", "backbones"},
     "matplotlib": {"results"},
-    "PIL": {"images", "demo"},
+    "PIL": {"images", "crops", "masks", "mask_files", "mask_prediction", "demo"},
     "jsonargparse": {"cli"},
     "docstring_parser": {"cli"},
     "rich": {"display", "callbacks", "examples", "features"},  # progress bars
     "yaml": {"artifact", "cli"},
     "numpy": {
         "codec",
+        "crops",
         "data",
         "demo",
         "examples",
         "images",
         "inference",
+        "mask_files",
+        "mask_folders",
+        "mask_prediction",
+        "masks",
         "preparing",
         "tasks",
         "training",
@@ -63,7 +72,19 @@ DOORS = {
 }
 
 # torch may be imported while these are imported; everything else stays light.
-HEAVY = {"backbones", "callbacks", "data", "features", "inference", "preparing", "training", "training_module"}
+HEAVY = {
+    "backbones",
+    "callbacks",
+    "data",
+    "features",
+    "inference",
+    "mask_losses",
+    "mask_networks",
+    "preparing",
+    "tiles",
+    "training",
+    "training_module",
+}
 
 
 def modules() -> dict[str, Path]:
@@ -161,7 +182,8 @@ from recipes.demo import draw_shapes
 draw_shapes({str(tmp_path / "shapes")!r}, 4, seed=0, size=16)
 task = ImageClassifier(backbone="test_resnet", pretrained=False, size=32)
 from recipes import Preset
-task.codec, task.network = task.make(("a", "b"), Preset())
+from recipes.examples import Examples, Splits
+task.codec, task.network = task.make(Splits(*[Examples([], [], ("a", "b"))] * 2), Preset())
 task.save({str(tmp_path / "model")!r})
 import recipes
 recipes.load({str(tmp_path / "model")!r}).predict({str(tmp_path / "shapes" / "star")!r})
@@ -176,9 +198,11 @@ def test_the_public_names_are_these() -> None:
         "Evaluation",
         "History",
         "ImageClassifier",
+        "MaskPrediction",
         "Prediction",
         "Preset",
         "RecipesError",
+        "Segmenter",
         "load",
         "__version__",
     ]

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 import recipes
 from recipes import ImageClassifier, Preset, backbones, demo
 from recipes.errors import OptionError, WeightsError
+from recipes.examples import Examples, Splits
 
 SHARED = Path(os.environ.get("RECIPES_SHARED", "nowhere"))
 
@@ -62,7 +63,7 @@ def test_weights_in_the_cache_need_no_network(hub: Path, state: dict[str, torch.
 
 def test_a_hub_name_in_the_cache_needs_no_network(hub: Path, tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     task = ImageClassifier(backbone="test_resnet", pretrained=False, size=32)
-    task.codec, task.network = task.make(("a", "b"), Preset())
+    task.codec, task.network = task.make(Splits(*[Examples([], [], ("a", "b"))] * 2), Preset())
     task.save(tmp_path / "pets")
     snapshot = in_cache(hub, "me/pets")
     for path in (tmp_path / "pets").iterdir():

@@ -262,6 +262,7 @@ def test_the_better_loss_decides_among_equal_scores() -> None:
     module = object.__new__(TrainingModule)
     nn.Module.__init__(module)
     module.network = nn.Linear(1, 1)  # type: ignore[assignment]
+    module.decisive = "accuracy"
     keep = KeepBest(patience=2)
     trainer: Any = Trainer()
     for epoch, (accuracy, loss) in enumerate([(0.5, 1.0), (0.5, 0.9), (0.4, 0.1), (0.5, 0.95)]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,13 +41,17 @@ class ImageClassifierCodec(Codec):
     preparation: Preparation
     mirror: bool = False
 
-    def encode(
-        self, source: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
-    ) -> NDArray[np.uint8]:
-        """Pixels of shape (size, size, 3) as uint8; with `augment`, a random view for training, drawn from `rng`."""
+    def encode(self, source: Any) -> NDArray[np.uint8]:
+        """Pixels of shape (size, size, 3) as uint8."""
+        return self.preparation.pixels(source)
+
+    def example(
+        self, source: Any, target: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
+    ) -> tuple[NDArray[np.uint8], Any]:
+        """Pixels of shape (size, size, 3) as uint8, with `augment` those of a random view, and the label's place."""
         if augment is None or rng is None:
-            return self.preparation.pixels(source)
-        return self.preparation.augmented(source, augment, rng)
+            return self.preparation.pixels(source), target
+        return self.preparation.augmented(source, augment, rng), target
 
     def decode(self, output: NDArray[np.float32], source: Any) -> Prediction:
         """The label with the highest score (softmax of the network's output), and all scores."""
@@ -57,6 +62,10 @@ class ImageClassifierCodec(Codec):
         return Prediction(
             file, self.labels[best], float(scores[best]), dict(zip(self.labels, scores.tolist(), strict=True))
         )
+
+    def failed(self, file: str | None, error: str) -> Prediction:
+        """A prediction without label and score that says why."""
+        return Prediction(file, None, None, error=error)
 
     def gather(self, inputs: Any) -> list[Any]:
         """Paths, directories, globs, PIL images, arrays, tensors, or lists of these, as a flat list."""
@@ -102,10 +111,11 @@ class ImageClassifier(Task):
         """Find labelled pictures to score the model on."""
         return read_held_out(data, labels)
 
-    def make(self, labels: tuple[str, ...], preset: Preset) -> tuple[Codec, Network]:
+    def make(self, splits: Splits, preset: Preset) -> tuple[Codec, Network]:
         """The backbone with a last layer for these labels, and the preparation that its weights expect."""
         from recipes import backbones
 
+        labels = splits.train.labels
         network, figures = backbones.build(
             self.backbone, len(labels), pretrained=self.pretrained, weights=self.weights, size=self.size
         )
@@ -169,11 +179,14 @@ class ImageClassifier(Task):
             compute_groups=False,
         )
 
-    def evaluation(self, scores: Tensor, targets: Tensor) -> Evaluation:
+    def evaluation(self, pairs: Iterable[tuple[Any, Any]]) -> Evaluation:
         """Accuracy, macro F1, top-5 where there are more than 5 labels, and each label's precision, recall and F1."""
+        import torch
         from torchmetrics.functional import classification as measure
 
         assert self.codec is not None
+        rows, places = zip(*pairs, strict=True)
+        scores, targets = torch.from_numpy(np.stack(rows)), torch.tensor(places)
         labels = self.codec.labels
         number = len(labels)
         overall = {

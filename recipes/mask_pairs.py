@@ -1,0 +1,872 @@
+"""Find which image has which mask, in a folder, a table, a COCO file or two lists; no pixel is looked at."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from recipes import images
+from recipes.display import counted, listed
+from recipes.errors import DataError, OptionError, did_you_mean, printable
+from recipes.examples import SPLITS, subfolders
+from recipes.masks import IGNORED, Region, Regions, runs_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# What people call the two folders, without anything but letters and digits; a better name comes first.
+_IMAGES = [
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "pictures",
+    "picture",
+    "photos",
+    "photo",
+    "jpegimages",
+    "rgb",
+    "inputs",
+    "input",
+    "scans",
+    "frames",
+    "leftimg8bit",
+    "data",
+]
+_MASKS = [
+    "masks",
+    "mask",
+    "labels",
+    "label",
+    "annotations",
+    "annotation",
+    "annots",
+    "annot",
+    "segmentationclass",
+    "segmentations",
+    "segmentation",
+    "segs",
+    "seg",
+    "groundtruth",
+    "gt",
+    "gts",
+    "gtfine",
+    "targets",
+    "target",
+    "manual",
+    "1stmanual",
+    "outlines",
+]
+_IMAGE_COLUMNS = [
+    "image",
+    "images",
+    "imagepath",
+    "imagefile",
+    "imagename",
+    "img",
+    "picture",
+    "photo",
+    "input",
+    "file",
+    "path",
+    "filename",
+    "filepath",
+]
+_MASK_COLUMNS = [
+    "mask",
+    "masks",
+    "maskpath",
+    "maskfile",
+    "maskname",
+    "label",
+    "labels",
+    "labelpath",
+    "target",
+    "annotation",
+    "segmentation",
+    "gt",
+    "groundtruth",
+]
+_SPLIT_COLUMNS = ("split", "set", "subset", "part", "partition")
+
+_LAYOUT = "put the images in images/ and their masks, under the same names, in masks/"
+
+#: What a mask is made of: one file or array, several files with a label each, or regions.
+Kind = Literal["single", "files", "coco"]
+
+_Key = tuple[str, str]
+
+
+@dataclass
+class Pairs:
+    """Images with their masks.
+
+    Args:
+        where: what to call the place they are from.
+        images: paths, or the images themselves.
+        masks: for each image what its mask is read from.
+        kind: what masks are made of.
+        labels: the labels of files or regions, which places in `masks` count; with `coco` the first is the background.
+        notes: what was left out.
+    """
+
+    where: str
+    images: list[Any]
+    masks: list[Any]
+    kind: Kind = "single"
+    labels: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Source:
+    """What was found: pairs by split (train, val, test; train alone where there are none), and the folder around."""
+
+    parts: dict[str, Pairs]
+    root: str = ""
+
+
+def find_pairs(data: Any, suffix: str | None = None) -> Source:
+    """The images with their masks, in whichever of the forms they are given.
+
+    Args:
+        data: a folder, a table (.csv or .tsv), a COCO file (.json), or images and masks as two lists.
+        suffix: what masks' names have more than their images', at the end or the beginning; found if None.
+
+    Raises:
+        DataError: nothing can be paired.
+        OptionError: no mask has the suffix.
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        return Source({"train": _lists(data)})
+    path = existing(data)
+    ending = os.path.splitext(path)[1].lower()
+    if os.path.isdir(path):
+        return _folder(path, suffix)
+    if ending == ".json":
+        return _with_root({"train": _coco(path)}, os.path.dirname(path))
+    if ending in (".csv", ".tsv", ".txt"):
+        return Source(_table(path), os.path.dirname(path))
+    raise DataError(
+        f"{printable(path)} is neither a folder nor a table (.csv) nor a COCO file (.json); give the folder that holds "
+        f"images/ and masks/"
+    )
+
+
+def check_masked(data: Any) -> None:
+    """Refuse at once what is not there or holds no pairs, by the names of folders and files alone.
+
+    Raises:
+        DataError: what was found instead, and what to do.
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        _two_lists(data)
+    elif os.path.isdir(path := existing(data)):
+        coco_files(path) or _layout(path)
+    elif os.path.splitext(path)[1].lower() not in (".json", ".csv", ".tsv", ".txt"):
+        find_pairs(path)
+
+
+def existing(data: Any) -> str:
+    """The path, as text, of what is there.
+
+    Raises:
+        DataError: it does not exist; the nearest name beside it is in the message.
+    """
+    path: str = os.path.expanduser(os.fspath(data))
+    if os.path.exists(path):
+        return path
+    beside = Path(path).absolute()
+    try:
+        names = [name for name in os.listdir(beside.parent) if not images.ignored(name)]
+    except OSError:
+        names = []
+    raise DataError(f"{printable(path)} does not exist{did_you_mean(beside.name, names, most=1)}")
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def _split_of(name: str) -> str | None:
+    """The split (train, val, test) that a name stands for."""
+    return next((part for part, names in SPLITS.items() if _letters(name) in names), None)
+
+
+def _with_root(parts: dict[str, Pairs], folder: str) -> Source:
+    """Named below the folder in which images and COCO files both lie."""
+    found = [os.path.abspath(path) for pairs in parts.values() for path in pairs.images[:1]]
+    around = [os.path.dirname(path) for path in found] + [os.path.abspath(folder)]
+    try:
+        common = os.path.commonpath(around)
+    except ValueError:  # on different drives
+        return Source(parts)
+    return Source(parts, os.path.relpath(common) if not os.path.isabs(folder) else common)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Folders
+
+
+def _folder(root: str, suffix: str | None) -> Source:
+    if found := coco_files(root):
+        return _with_root({part: _coco(path, part) for part, path in found.items()}, root)
+    layout, notes = _layout(root)
+    parts = {part: _paired(*folders, suffix) for part, folders in layout.items()}
+    next(iter(parts.values())).notes[:0] = notes
+    return Source(parts, root)
+
+
+def _role(name: str) -> tuple[str | None, str | None, int]:
+    """Which split a folder's name stands for, whether for images or masks, and how good a name for these it is."""
+    plain = _letters(name)
+    splits = [(None, ""), *((part, word) for part, words in SPLITS.items() for word in words)]
+    for split, word in splits:
+        for rest in {plain[len(word) :] if plain.startswith(word) else None, plain.removesuffix(word) or None}:
+            for kind, words in (("images", _IMAGES), ("masks", _MASKS)):
+                if rest in words:
+                    return split, kind, words.index(rest)
+    return _split_of(name), None, 0
+
+
+def _roles(folder: str) -> dict[tuple[str | None, str | None], str]:
+    """The best folder for each role."""
+    found: dict[tuple[str | None, str | None], tuple[int, str]] = {}
+    for entry in subfolders(folder):
+        split, kind, rank = _role(entry.name)
+        if (split, kind) == (None, None) or (kind and not _any_picture(entry.path)):
+            continue
+        if (split, kind) not in found or rank < found[split, kind][0]:
+            found[split, kind] = rank, entry.path
+    return {role: path for role, (_, path) in found.items()}
+
+
+def _any_picture(folder: str) -> bool:
+    return any(images.looks_like_picture(entry.path) for entry in images.walk(folder, set()))
+
+
+def _loose_pictures(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any(
+            entry.is_file() and not images.ignored(entry.name) and images.looks_like_picture(entry.path)
+            for entry in entries
+        )
+
+
+def _layout(root: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """For each split the folder of images and that of masks, and what was left out."""
+    roles = _roles(root)
+    pictures, masks = roles.get((None, "images")), roles.get((None, "masks"))
+    if pictures and masks:
+        return _inner_splits(pictures, masks)
+    found: dict[str, tuple[str, str]] = {}
+    lonely = []
+    for part in SPLITS:
+        own, its_images, its_masks = (roles.get((part, kind)) for kind in (None, "images", "masks"))
+        around = its_images or own
+        inner = _roles(around) if around else {}
+        if around and its_masks:
+            found[part] = around, its_masks
+        elif inner.get((None, "images")) and inner.get((None, "masks")):
+            found[part] = inner[None, "images"], inner[None, "masks"]
+        elif own and not inner and _loose_pictures(own):
+            found[part] = own, own
+        elif around:
+            lonely.append(around)
+    notes = [f"left out {printable(folder)}, which holds no images with masks" for folder in lonely]
+    if found:
+        return found, notes
+    if _loose_pictures(root):
+        return {"train": (root, root)}, []
+    raise DataError(f"{printable(root)} {_what_instead(root, roles)}")
+
+
+def _inner_splits(pictures: str, masks: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Splits inside the two folders, such as images/train and masks/train, or the folders themselves."""
+    inner = [{_split_of(entry.name): entry.path for entry in subfolders(folder)} for folder in (pictures, masks)]
+    both = [part for part in SPLITS if all(part in found for found in inner)]
+    if not both:
+        return {"train": (pictures, masks)}, []
+    alone = [path for found in inner for part, path in found.items() if part and part not in both]
+    notes = [f"left out {printable(path)}, which has no partner in the other folder" for path in alone]
+    return {part: (inner[0][part], inner[1][part]) for part in both}, notes
+
+
+def _what_instead(root: str, roles: Mapping[tuple[str | None, str | None], str]) -> str:
+    """Why a folder has no pairs, and what to do."""
+    names = [entry.name for entry in subfolders(root)]
+    for name in names:
+        inner = _roles(os.path.join(root, name))
+        if {(None, "images"), (None, "masks")} <= inner.keys():
+            return f"holds no images with masks; did you mean {printable(os.path.join(root, name))}?"
+    missing = [kind for kind in ("images", "masks") if (None, kind) not in roles]
+    if empty := [name for name in names if _role(name)[1] in missing]:
+        _, others = images.pictures_in(os.path.join(root, empty[0]))
+        found = images.left_out(others) if others else "nothing"
+        return f"holds no images with masks: {printable(empty[0])} holds no pictures (found {found})"
+    if len(missing) == 1:
+        hints = [did_you_mean(missing[0], [name], 1) for name in names if _role(name)[1] is None]
+        hint = next((hint for hint in hints if hint), "")
+        return f"holds no folder of {missing[0]} (found {listed(names, 6)}){hint or f'; {_LAYOUT}'}"
+    pictures, others = images.pictures_in(root)
+    found = counted(len(pictures), "picture") if pictures else images.left_out(others) if others else "nothing"
+    inside = f" in {listed(names, 6)}" if names and pictures else ""
+    return f"holds no images with masks (found {found}{inside}); {_LAYOUT}"
+
+
+# -- pairs by name ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Affixes:
+    """What stands before and after the part of a name that an image and its mask share."""
+
+    image: tuple[str, str] = ("", "")
+    mask: tuple[str, str] = ("", "")
+
+    def __str__(self) -> str:
+        return " and ".join(printable(affix) for affix in self.mask if affix)
+
+
+def _keys(paths: Iterable[str], folder: str) -> dict[_Key, list[str]]:
+    """Paths by the folder below `folder` and the name without its suffix, the same however letters are encoded."""
+    found: dict[_Key, list[str]] = {}
+    for path in paths:
+        below = unicodedata.normalize("NFC", os.path.relpath(path, folder))
+        found.setdefault((os.path.dirname(below), os.path.splitext(os.path.basename(below))[0]), []).append(path)
+    return found
+
+
+def _cores(keys: Iterable[_Key], affixes: tuple[str, str]) -> dict[_Key, _Key]:
+    """Keys by what is left of their names without the affixes, for those that have both."""
+    before, after = affixes
+    return {
+        (folder, stem[len(before) : len(stem) - len(after)]): (folder, stem)
+        for folder, stem in keys
+        if stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
+    }
+
+
+def _paired(image_folder: str, mask_folder: str, suffix: str | None) -> Pairs:
+    notes: list[str] = []
+    found, others = images.pictures_in(image_folder)
+    flat = image_folder == mask_folder
+    drawn, rest = (found, []) if flat else images.pictures_in(mask_folder)
+    if others or rest:
+        notes.append(f"left out {images.left_out([*others, *rest])}")
+    if not found or not drawn:
+        empty = printable(mask_folder if found else image_folder)
+        raise DataError(
+            f"{empty} holds no pictures (found {images.left_out(others or rest) if others or rest else 'nothing'})"
+        )
+    pictures, masks = _keys(found, image_folder), _keys(drawn, mask_folder)
+    where = printable(os.path.dirname(image_folder) if not flat else image_folder)
+    if not flat and suffix is None and (several := _several_files(pictures, drawn, mask_folder)):
+        labels, by_key = several
+        known = {path for files in by_key.values() for _, path in files}
+        return _joined(where, pictures, by_key, notes, "files", labels, [path for path in drawn if path not in known])
+    if not flat and not pictures.keys() & masks.keys():
+        masks = _without_one_folder(pictures, masks)
+    affixes = _affixes(pictures, masks, suffix, flat)
+    if affixes is None:
+        raise DataError(_no_pairs(image_folder, mask_folder, pictures, masks))
+    image_of, mask_of = _cores(pictures, affixes.image), _cores(masks, affixes.mask)
+    if flat:
+        image_of = {core: key for core, key in image_of.items() if key not in mask_of.values()}
+    twice = [paths for core, key in mask_of.items() if core in image_of and len(paths := masks[key]) > 1]
+    if twice:
+        raise DataError(f"an image has one mask, found {listed(twice[0])}; take away all but one")
+    partner = {image_of[core]: masks[key][0] for core, key in mask_of.items() if core in image_of}
+    used = {*partner.values(), *(path for key in partner for path in pictures[key])}
+    unused = [path for path in drawn if path not in used] if not flat else []
+    if flat:
+        pictures = {key: paths for key, paths in pictures.items() if key not in mask_of.values()}
+        unused = [masks[key][0] for core, key in mask_of.items() if core not in image_of]
+    return _joined(where, pictures, partner, notes, unused=unused)
+
+
+def _joined(
+    where: str,
+    pictures: Mapping[_Key, list[str]],
+    partner: Mapping[_Key, Any],
+    notes: list[str],
+    kind: Kind = "single",
+    labels: tuple[str, ...] = (),
+    unused: Sequence[str] = (),
+) -> Pairs:
+    """The images that have a mask, with it; those without are counted and named."""
+    alone = [path for key, paths in pictures.items() if key not in partner for path in paths]
+    if alone:
+        notes.append(f"left out {counted(len(alone), 'image')} without a mask: {listed(alone)}")
+    if unused:
+        notes.append(f"left out {counted(len(unused), 'mask')} without an image: {listed(unused)}")
+    both = [(path, partner[key]) for key, paths in pictures.items() if key in partner for path in paths]
+    return Pairs(where, [path for path, _ in both], [mask for _, mask in both], kind, labels, notes)
+
+
+def _several_files(
+    pictures: Mapping[_Key, Any], drawn: list[str], folder: str
+) -> tuple[tuple[str, ...], dict[_Key, tuple[tuple[int, str], ...]]] | None:
+    """Labels, and the files of each image, where a folder for each image or for each label holds files with one label.
+
+    Raises:
+        DataError: the files in the images' folders are not named after labels.
+    """
+    ways: list[list[tuple[_Key, str, str]]] = [[], []]
+    for path in drawn:
+        parts = unicodedata.normalize("NFC", os.path.relpath(path, folder)).split(os.sep)
+        stem = os.path.splitext(parts[-1])[0]
+        if len(parts) < 2 or (os.sep.join(parts[:-1]), stem) in pictures:
+            continue
+        by_image = (os.sep.join(parts[:-2]), parts[-2]), stem
+        by_label = (os.sep.join(parts[1:-1]), stem), parts[0]
+        for way, (key, label) in zip(ways, (by_image, by_label), strict=True):
+            if key in pictures:
+                way.append((key, label, path))
+    best = max(ways, key=len)
+    labels = tuple(sorted({label for _, label, _ in best}))
+    if 2 * len(best) <= len(drawn) or (best is ways[1] and len(labels) < 2):
+        return None
+    if best is ways[0] and len(labels) > 64 and 2 * len(labels) > len(best):
+        raise DataError(
+            f"{printable(folder)} holds {counted(len(best), 'file')} with {counted(len(labels), 'name')} in folders of "
+            f"images; a file with one label is called like its label, as in masks/1/cell.png"
+        )
+    files: dict[_Key, list[tuple[int, str]]] = {}
+    for key, label, path in best:
+        files.setdefault(key, []).append((labels.index(label), path))
+    return labels, {key: tuple(sorted(found)) for key, found in files.items()}
+
+
+def _without_one_folder(pictures: Mapping[_Key, Any], masks: dict[_Key, list[str]]) -> dict[_Key, list[str]]:
+    """The masks as if they lay one folder higher, where a single folder in between hides them."""
+    tops = {folder.split(os.sep)[0] for folder, _ in masks}
+    if len(tops) != 1 or not (top := tops.pop()) or any(folder.split(os.sep)[0] == top for folder, _ in pictures):
+        return masks
+    return {(folder[len(top) + 1 :], stem): paths for (folder, stem), paths in masks.items()}
+
+
+def _affixes(
+    pictures: Mapping[_Key, Any], masks: Mapping[_Key, Any], suffix: str | None, flat: bool
+) -> _Affixes | None:
+    """What to take away from names so that most pairs are found; None if nothing pairs.
+
+    Raises:
+        DataError: two endings fit equally well.
+        OptionError: no mask has the suffix.
+    """
+
+    def pairs(affixes: _Affixes) -> dict[_Key, _Key]:
+        found, drawn = _cores(pictures, affixes.image), _cores(masks, affixes.mask)
+        pairs = {found[core]: key for core, key in drawn.items() if core in found}
+        return {image: key for image, key in pairs.items() if not (flat and image == key)}
+
+    contained = _contained(pictures, masks, flat)
+    if suffix:
+        suffix = suffix.removesuffix(os.path.splitext(suffix)[1]) if _is_path(suffix) else suffix
+        given = [(suffix, ""), ("", suffix)]
+        if not any(_cores(masks, affix) for affix in given):
+            near = [word for affixes in contained for word in affixes.mask if word]
+            raise OptionError(
+                f"no mask's name begins or ends with suffix={suffix!r}{did_you_mean(suffix, near)} (masks: "
+                f"{listed([stem for _, stem in masks])})"
+            )
+        candidates = [_Affixes(image, mask) for mask in given for image in (("", ""), _common(pictures))]
+    else:
+        same = _Affixes()
+        if not flat and 2 * len(pictures.keys() & masks.keys()) >= min(len(pictures), len(masks)):
+            return same
+        candidates = [same, *contained, *([] if flat else [_Affixes(_common(pictures), _common(masks))])]
+    found = {affixes: pairs(affixes) for affixes in dict.fromkeys(candidates)}
+    best = max(found, key=lambda affixes: len(found[affixes]))
+    if not found[best]:
+        return None
+    rivals = [
+        affixes
+        for affixes, its in found.items()
+        if len(its) >= 0.9 * len(found[best]) and not {*its.values()} & {*found[best].values()} and not suffix
+    ]
+    if rivals:
+        raise DataError(
+            f"each image has several masks, with {best} and with {listed(map(str, rivals))} in their names; choose one, "
+            f"as with suffix={str(best)!r}"
+        )
+    return best
+
+
+def _contained(pictures: Mapping[_Key, Any], masks: Mapping[_Key, Any], flat: bool) -> list[_Affixes]:
+    """What masks' names have around an image's name, most frequent first.
+
+    A part that is not set off from the name, as in 1 and 11, must be in all of them: chance would do it for some.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    some = list(masks)[:500]
+    for folder, stem in some:
+        for begin in range(len(stem)):
+            for end in range(begin + 1, len(stem) + 1):
+                if end - begin < len(stem) and (folder, stem[begin:end]) in pictures:
+                    counts[stem[:begin], stem[end:]] += 1
+
+    def clean(affix: tuple[str, str]) -> bool:
+        before, after = affix
+        return not (before[-1:].isalnum() or after[:1].isalnum())
+
+    sure = [affix for affix in counts if clean(affix) or (counts[affix] == len(some) and not flat)]
+    ranked = sorted(sure, key=lambda affix: (-counts[affix], not clean(affix), len("".join(affix))))
+    return [_Affixes(mask=affix) for affix in ranked[:8]]
+
+
+def _common(keys: Mapping[_Key, Any]) -> tuple[str, str]:
+    """What all names begin and end with, digits excepted, because a name's number tells it from others."""
+    stems = [stem for _, stem in keys]
+    before = re.sub(r"\d+$", "", _beginning(stems))
+    after = _beginning([stem[len(before) :][::-1] for stem in stems])[::-1]
+    return before, re.sub(r"^\d+", "", after)
+
+
+def _beginning(words: Sequence[str]) -> str:
+    """What all words begin with."""
+    first, last = min(words), max(words)
+    same = next((place for place, letter in enumerate(first) if letter != last[place]), len(first))
+    return first[:same]
+
+
+def _no_pairs(image_folder: str, mask_folder: str, pictures: Mapping[_Key, Any], masks: Mapping[_Key, Any]) -> str:
+    some, others = listed([stem for _, stem in pictures], 2), listed([stem for _, stem in masks], 2)
+    if image_folder == mask_folder:
+        return f"{printable(image_folder)} holds {counted(len(pictures), 'picture')} ({some}) but no masks; {_LAYOUT}"
+    return (
+        f"no image of {printable(image_folder)} ({some}) has a mask of its name in {printable(mask_folder)} "
+        f"({others}); give both the same name, or say in suffix what the masks' names have more"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lists
+
+
+def _two_lists(data: Any) -> tuple[list[Any], list[Any]]:
+    if (
+        not isinstance(data, (list, tuple))
+        or len(data) != 2
+        or any(isinstance(one, (str, os.PathLike)) for one in data)
+    ):
+        found = f"{type(data).__name__} of {len(data)}" if isinstance(data, (list, tuple)) else type(data).__name__
+        raise DataError(
+            f"expected a folder, a table (.csv), a COCO file (.json), or two lists, (images, masks), found {found}"
+        )
+    try:
+        pictures, masks = (list(one) for one in data)
+    except TypeError as error:
+        raise DataError(f"expected two lists, (images, masks): {printable(str(error))}") from error
+    if len(pictures) != len(masks):
+        raise DataError(
+            f"expected as many masks as images, found {counted(len(pictures), 'image')} and "
+            f"{counted(len(masks), 'mask')}"
+        )
+    if not pictures:
+        raise DataError("the lists of images and masks are empty")
+    return pictures, masks
+
+
+def _lists(data: Any) -> Pairs:
+    pictures, masks = _two_lists(data)
+    notes = []
+    if none := [str(number) for number, mask in enumerate(masks) if mask is None]:
+        notes.append(f"left out {counted(len(none), 'image')} without a mask: numbers {listed(none)}")
+    both = [
+        tuple(os.path.expanduser(os.fspath(one)) if isinstance(one, (str, os.PathLike)) else one for one in pair)
+        for pair in zip(pictures, masks, strict=True)
+        if pair[1] is not None
+    ]
+    if not both:
+        raise DataError(f"none of {counted(len(pictures), 'image')} has a mask")
+    return Pairs("the lists", [image for image, _ in both], [mask for _, mask in both], notes=notes)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables
+
+
+def _table(path: str) -> dict[str, Pairs]:
+    """Pairs by split from a table with a column of images and one of masks, paths relative to the table."""
+    name, (lines, rows) = printable(path), _rows(path)
+    header, first = [cell.strip() for cell in rows[0]], 1
+    columns = _columns(header)
+    if columns is None and (guess := _path_columns(rows)):
+        columns, first = (*guess, None), 0 if any(_is_path(cell) for cell in rows[0]) else 1
+    if columns is None:
+        raise DataError(
+            f"{name} has no columns of images and masks (columns: {listed(header, 8)}); call them image and mask"
+        )
+    image_column, mask_column, split_column = columns
+    folder = os.path.dirname(path)
+    parts: dict[str, list[tuple[str, str]]] = {}
+    bare: list[str] = []
+    missing: list[str] = []
+    for line, row in zip(lines[first:], rows[first:], strict=True):
+        cells = [*(cell.strip() for cell in row), *[""] * (len(header) - len(row))]
+        files = [os.path.join(folder, os.path.expanduser(cells[column])) for column in (image_column, mask_column)]
+        if not cells[image_column] or not cells[mask_column]:
+            bare.append(f"line {line}")
+            continue
+        if lost := [file for file in files if not os.path.isfile(file)]:
+            missing.append(f"{lost[0]} (line {line})")
+            continue
+        parts.setdefault(_part(cells, split_column, name, line), []).append((files[0], files[1]))
+    if not parts:
+        raise DataError(f"{name} names no image and mask that exist: {listed([*missing, *bare]) or 'it has no rows'}")
+    notes = [f"left out {counted(len(bare), 'row')} of {name} without an image or a mask: {listed(bare)}"] * bool(bare)
+    if missing:
+        notes.append(f"left out {counted(len(missing), 'row')} of {name} whose files do not exist: {listed(missing)}")
+    found = {
+        part: Pairs(name, [image for image, _ in parts[part]], [mask for _, mask in parts[part]])
+        for part in SPLITS
+        if part in parts
+    }
+    next(iter(found.values())).notes += notes
+    return found
+
+
+def _part(cells: list[str], column: int | None, name: str, line: int) -> str:
+    if column is None:
+        return "train"
+    if (part := _split_of(cells[column])) is None:
+        known = [word for words in SPLITS.values() for word in words]
+        raise DataError(
+            f"{name}, line {line}: the split is {printable(cells[column])!r}; expected train, val or test"
+            f"{did_you_mean(cells[column], known, 1)}"
+        )
+    return part
+
+
+def _rows(path: str) -> tuple[list[int], list[list[str]]]:
+    """The rows of a table and the lines they end on, however a spreadsheet has written it."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{printable(path)} cannot be read ({error.strerror})") from error
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", "replace")  # Excel's own; a wrong letter only makes a file missing
+    head = text.partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(row)]
+    except csv.Error as error:
+        raise DataError(f"{printable(path)} is no table ({error})") from error
+    if not rows:
+        raise DataError(f"{printable(path)} is empty")
+    return [line for line, _ in rows], [row for _, row in rows]
+
+
+def _columns(header: list[str]) -> tuple[int, int, int | None] | None:
+    plain = [_letters(name) for name in header]
+
+    def first(names: Sequence[str], taken: int | None = None) -> int | None:
+        return next((plain.index(name) for name in names if name in plain and plain.index(name) != taken), None)
+
+    image, mask = first(_IMAGE_COLUMNS), first(_MASK_COLUMNS)
+    if image is None or mask is None:
+        return None
+    return image, mask, first(_SPLIT_COLUMNS)
+
+
+def _is_path(cell: str) -> bool:
+    return os.path.splitext(cell.strip())[1].lower() in images.SUFFIXES
+
+
+def _path_columns(rows: list[list[str]]) -> tuple[int, int] | None:
+    """The first two columns that hold names of pictures."""
+    some = rows[1:20] or rows
+    found = [
+        column
+        for column in range(len(rows[0]))
+        if sum(_is_path(row[column]) for row in some if column < len(row)) > len(some) / 2
+    ]
+    return (found[0], found[1]) if len(found) > 1 else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# COCO
+
+
+def coco_files(root: str) -> dict[str, str]:
+    """The COCO files of a folder by split, where it or its annotations/ holds such files and no masks."""
+    if {kind for _, kind in _roles(root)} >= {"images", "masks"}:
+        return {}
+    found: dict[str, str] = {}
+    folders = [root, os.path.join(root, "annotations")]
+    for entry in subfolders(root):
+        if part := _split_of(entry.name):
+            found.update((part, path) for path in _jsons(entry.path))
+    for folder in folders:
+        for path in _jsons(folder):
+            words = re.split("[^a-z]+", os.path.basename(path).lower())
+            part = next((part for word in words if (part := _split_of(word))), "train")
+            if part not in found or "instances" in path:  # beside them COCO has captions and keypoints
+                found[part] = path
+    return {part: found[part] for part in SPLITS if part in found}
+
+
+def _jsons(folder: str) -> list[str]:
+    if not os.path.isdir(folder):
+        return []
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".json") and not images.ignored(name))
+    return [os.path.join(folder, name) for name in names]
+
+
+def _coco(path: str, part: str | None = None) -> Pairs:
+    """The images of a COCO file with their regions; what is no region is counted."""
+    name = printable(path)
+    content = _coco_content(path)
+    try:
+        categories = sorted((entry["id"], str(entry["name"])) for entry in content["categories"])
+        declared = {entry["id"]: entry for entry in content["images"]}
+        labels = ("background", *dict.fromkeys(label for _, label in categories if label.lower() != "background"))
+        place = {key: labels.index(label) if label in labels else 0 for key, label in categories}
+        regions: dict[Any, list[Region]] = {key: [] for key in declared}
+        broken: list[str] = []
+        boxes = 0
+        for entry in content["annotations"]:
+            image = declared.get(entry["image_id"])
+            label = IGNORED if entry.get("iscrowd") else place.get(entry["category_id"])
+            if not entry.get("segmentation") and entry.get("bbox"):
+                boxes += 1
+            elif image is None or label is None or (region := _region(entry.get("segmentation"), image, label)) is None:
+                broken.append(f"annotation {entry.get('id')} of {image['file_name'] if image else 'no image'}")
+            else:
+                regions[entry["image_id"]].append(region[0])
+                if region[1]:
+                    broken.append(f"a part of annotation {entry.get('id')} of {image['file_name']}")
+        names = {key: str(entry["file_name"]) for key, entry in declared.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{name} is no complete COCO file ({type(error).__name__}: {printable(str(error))})") from error
+    if not any(regions.values()):
+        found = f"{counted(boxes, 'box')} but no masks" if boxes else f"no regions ({len(broken)} broken)"
+        raise DataError(f"{name} holds {found}; a segmenter learns from polygons or run lengths (segmentation)")
+    notes = []
+    if boxes:
+        notes.append(f"left out {counted(boxes, 'box')} of {name} without a polygon or run lengths")
+    if broken:
+        notes.append(f"left out {counted(len(broken), 'empty or broken region')} of {name}: {listed(broken)}")
+    paths = _image_paths(path, list(names.values()), part)
+    lost = [names[key] for key in names if names[key] not in paths]
+    if lost:
+        notes.append(f"left out {counted(len(lost), 'image')} of {name} whose files do not exist: {listed(lost)}")
+    here = [key for key in names if names[key] in paths]
+    masks = [Regions(path, names[key], _declared_size(declared[key]), tuple(regions[key])) for key in here]
+    return Pairs(name, [paths[names[key]] for key in here], masks, "coco", labels, notes)
+
+
+def _coco_content(path: str) -> dict[str, Any]:
+    name = printable(path)
+    try:
+        content = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{name} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is no JSON ({printable(str(error))})") from error
+    parts = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in parts):
+        raise DataError(f"{name} is no COCO file; expected lists of images, annotations and categories")
+    if not content["images"] or not content["categories"]:
+        raise DataError(f"{name} lists no {'images' if not content['images'] else 'categories'}")
+    return content
+
+
+def _declared_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = image.get("width"), image.get("height")
+    return (int(size[0]), int(size[1])) if size[0] and size[1] else None
+
+
+def _region(code: Any, image: Mapping[str, Any], place: int) -> tuple[Region, bool] | None:
+    """A region, and whether a part of it is broken; None if nothing of it can be drawn."""
+    size = _declared_size(image)
+    if isinstance(code, dict):
+        runs = _runs(code, size)
+        return None if runs is None else (Region(place, runs=runs), False)
+    if not isinstance(code, list):
+        return None
+    outlines = [code] if code and not isinstance(code[0], list) else code
+    good = tuple(array for outline in outlines if (array := _outline(outline, size)) is not None)
+    return (Region(place, good), len(good) < len(outlines)) if good else None
+
+
+def _outline(values: Any, size: tuple[int, int] | None) -> NDArray[np.float64] | None:
+    """A polygon of three points or more, near the image: one far away would be traced pixel by pixel."""
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    far = 2.0 * max(size or (32_768,))
+    if array.ndim != 1 or len(array) < 6 or len(array) % 2 or not np.isfinite(array).all() or (abs(array) > far).any():
+        return None
+    return array if len(np.unique(array.reshape(-1, 2), axis=0)) > 2 else None
+
+
+def _runs(code: Mapping[str, Any], size: tuple[int, int] | None) -> Any:
+    counts = code.get("counts")
+    try:
+        height, width = (int(side) for side in code["size"])
+        runs = runs_of(counts) if isinstance(counts, str) else np.array(counts, np.int64)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    fits = size in (None, (width, height)) and runs.ndim == 1 and (runs >= 0).all() and runs.sum() == height * width
+    return runs if fits and runs[1::2].sum() else None
+
+
+def _image_paths(path: str, names: list[str], part: str | None) -> dict[str, str]:
+    """The file of each name: beside the COCO file, in a folder beside it or around it.
+
+    Raises:
+        DataError: none is found.
+    """
+    ranked = sorted(
+        dict.fromkeys(_places(os.path.dirname(path))),
+        key=lambda folder: -sum(os.path.isfile(os.path.join(folder, name)) for name in names[:50]),
+    )
+    wanted = part or next(
+        (part for word in re.split("[^a-z]+", os.path.basename(path)) if (part := _split_of(word))), None
+    )
+    ranked.sort(key=lambda folder: wanted is None or _role(re.sub(r"\d+$", "", os.path.basename(folder)))[0] != wanted)
+    ranked.sort(key=lambda folder: not os.path.isfile(os.path.join(folder, names[0])))
+    found = {}
+    for name in names:
+        file = next((file for folder in ranked if os.path.isfile(file := os.path.join(folder, name))), None)
+        if file:
+            found[name] = file
+    if not found:
+        raise DataError(
+            f"none of the {counted(len(names), 'image')} of {printable(path)} is found ({listed(names)}); put them in "
+            f"images/ beside it"
+        )
+    return found
+
+
+def _places(folder: str) -> Iterator[str]:
+    """The folder of a COCO file, the one around it, and the folders in both, two deep."""
+    for around in (folder, os.path.join(folder, os.pardir) if folder else os.pardir):
+        around = os.path.normpath(around or ".")
+        yield around
+        try:
+            inner = [entry.path for entry in subfolders(around)][:200]
+            yield from inner
+            for below in inner:
+                yield from (entry.path for entry in subfolders(below)[:50])
+        except DataError:
+            continue

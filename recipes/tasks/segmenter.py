@@ -1,0 +1,246 @@
+"""Learn which label each pixel of an image has."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from recipes import images, masks
+from recipes.codec import Codec, gathered_pictures
+from recipes.crops import IGNORED, Dense, DensePreparation
+from recipes.errors import OptionError
+from recipes.images import Augment
+from recipes.mask_prediction import MaskPrediction
+from recipes.masks import MaskCode
+from recipes.presets import MASK_PRESETS, Preset
+from recipes.results import Evaluation
+from recipes.task import Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torchmetrics import MetricCollection
+
+    from recipes.backbones import Network
+    from recipes.examples import Examples, Splits
+
+# Images whose longer side is longer than this are shown smaller to the network, unless `scale` says otherwise.
+_LONGEST = 1024
+
+# Crops of an image in an epoch are as many as cover it, but not more than this.
+_MOST_CROPS = 16
+
+
+@dataclass(frozen=True)
+class SegmenterCodec(Codec):
+    """An image into pixels, and the scores of each pixel into a mask.
+
+    Args:
+        labels: the labels' names, in the order of the network's outputs.
+        preparation: how an image becomes the network's input.
+        code: how mask files are read, and the labels' colours.
+        mirror: the scores are the mean of those for the image and for the mirrored image.
+    """
+
+    preparation: DensePreparation
+    code: MaskCode
+    mirror: bool = False
+    dense: ClassVar[bool] = True
+
+    @property
+    def crops(self) -> int:
+        """Random crops of each image in an epoch."""
+        return self.preparation.crops
+
+    def encode(self, source: Any) -> Dense:
+        """The whole image as uint8, shape (height × scale, width × scale, 3), and its own height and width."""
+        return self.preparation.pixels(source)
+
+    def example(
+        self, source: Any, target: Any, augment: Augment | None = None, rng: np.random.Generator | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The whole image with its mask in the image's own size; with `augment`, a random crop of both."""
+        if augment is not None and rng is not None:
+            return self.preparation.crop(source, lambda size: self.code.read(target, size), augment, rng)
+        image = self.preparation.pixels(source)
+        return image.pixels, self.code.read(target, (image.width, image.height))
+
+    def decode(self, output: NDArray[Any], source: Any) -> MaskPrediction:
+        """The mask, from the label of each pixel or from the probabilities of all labels."""
+        file = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+        if output.ndim == 2:
+            return MaskPrediction(file, output, self.labels, self.code.colours)
+        return MaskPrediction(file, output.argmax(0).astype(np.uint8), self.labels, self.code.colours, output)
+
+    def failed(self, file: str | None, error: str) -> MaskPrediction:
+        """A prediction without a mask that says why."""
+        return MaskPrediction(file, None, self.labels, error=error)
+
+    def gather(self, inputs: Any) -> list[Any]:
+        """Paths, directories, globs, PIL images, arrays, tensors, or lists of these, as a flat list."""
+        return gathered_pictures(inputs)
+
+
+@dataclass
+class Segmenter(Task):
+    """Learns which label each pixel of an image has, from images and their masks.
+
+    Args:
+        architecture: `unet` or another name of segmentation_models_pytorch, or `torchvision/NAME`.
+        backbone: the encoder: any name of timm, `local-dir:FOLDER` or `hf-hub:OWNER/NAME`; torchvision's networks
+            bring their own.
+        pretrained: start from the backbone's published weights.
+        weights: start the backbone from this safetensors file instead.
+        size: side of the square crops in training, in pixels; 256, or less for small images, if not given.
+        scale: how large the network sees an image, as a factor; if not given 1, or less if most images are longer
+            than 1,024 pixels.
+        labels: the labels' names in the order of the masks' values, separated by commas; found or made up if not given.
+        colours: a table of names and colours (a file with lines such as `sky,128,128,128`) for masks in colours; found
+            if not given.
+        ignore: a value (or a label's name) whose pixels do not count; found if not given.
+        suffix: what the names of masks have more than those of their images, such as `_mask`; found if not given.
+        criterion: the loss: cross entropy with Dice (`ce_dice`), `ce`, `dice`, `focal`, `lovasz` or `tversky`.
+    """
+
+    architecture: str = "unet"
+    backbone: str = "hgnetv2_b0"
+    pretrained: bool = True
+    weights: str | None = None
+    size: int | None = None
+    scale: float | None = None
+    labels: str | None = None
+    colours: str | None = None
+    ignore: str | None = None
+    suffix: str | None = None
+    criterion: Literal["ce_dice", "ce", "dice", "focal", "lovasz", "tversky"] = "ce_dice"
+
+    command = "segmenter"
+    codec_class = SegmenterCodec
+    decisive = "mean_iou"
+    presets = MASK_PRESETS
+
+    def check(self, data: Any, preset: Preset) -> None:
+        """Refuse missing data, unknown networks, and settings that make no sense for masks, before images are read."""
+        masks.check_masked(data)
+        for name, value, reason in (
+            ("mixup", preset.mixup, "a mean of two masks is none; cutmix pastes parts of images with their masks"),
+            ("auto_augment", preset.auto_augment != "none", "it would move pixels away from their labels"),
+        ):
+            if value:
+                raise OptionError(f"{name} cannot be used with masks: {reason}")
+
+        from recipes import backbones, mask_networks
+
+        mask_networks.check(self.architecture, self.backbone, pretrained=self.pretrained, weights=self.weights)
+        backbones.check_optimizer(preset.optimizer)
+
+    def read(self, data: Any, val: Any, preset: Preset) -> Splits:
+        """Find the images with their masks and split them."""
+        names = [name.strip() for name in self.labels.split(",")] if isinstance(self.labels, str) else self.labels
+        splits, code = masks.read_masked(
+            data,
+            val,
+            labels=names,
+            colours=self.colours,
+            ignore=self.ignore,
+            suffix=self.suffix,
+            fraction=preset.val_fraction,
+            seed=preset.seed,
+        )
+        return dataclasses.replace(splits, code=code)
+
+    def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
+        """Find images with masks to score the model on."""
+        assert isinstance(self.codec, SegmenterCodec)
+        return masks.read_masked_held_out(data, labels, self.codec.code, self.suffix)
+
+    def make(self, splits: Splits, preset: Preset) -> tuple[Codec, Network]:
+        """The network with a score for each label, and the preparation that suits the images' sizes."""
+        from recipes import mask_networks
+
+        labels = splits.train.labels
+        network = mask_networks.build(
+            self.architecture, self.backbone, len(labels), pretrained=self.pretrained, weights=self.weights
+        )
+        mean, std = (tuple(float(value) / 255 for value in figure.flatten()) for figure in (network.mean, network.std))
+        sides = [images.size_of(source) for source in splits.train.inputs[:100]] or [(256, 256)]
+        scale = self.scale or min(1.0, _LONGEST / statistics.median(max(side) for side in sides))
+        longest = max(max(side) for side in sides) * scale
+        size = self.size or min(256, 32 * math.ceil(longest / 32))
+        crops = statistics.mean(width * height for width, height in sides) * scale**2 / size**2
+        preparation = DensePreparation(size, scale, min(_MOST_CROPS, math.ceil(crops)), mean, std)  # type: ignore[arg-type]
+        return SegmenterCodec(labels, preparation, splits.code, mirror=preset.mirror), network
+
+    def reopen(self, codec: Codec, settings: Any, folder: Path, digest: str) -> Network:
+        """The network of a model folder, with its weights."""
+        from recipes import mask_networks
+
+        assert isinstance(codec, SegmenterCodec)
+        figures = (codec.preparation.mean, codec.preparation.std)
+        return mask_networks.reopen(settings, len(codec.labels), figures, folder, digest)
+
+    def library_config(self, codec: Codec, network: Network) -> dict[str, Any] | None:
+        """What segmentation_models_pytorch needs to open the folder by itself."""
+        from recipes import mask_networks
+
+        return mask_networks.smp_config(network, len(codec.labels))
+
+    def loss(self, scores: Tensor, targets: Tensor, preset: Preset, weights: Tensor | None) -> Tensor:
+        """The criterion over those pixels that count."""
+        from recipes import mask_losses
+
+        return mask_losses.loss(self.criterion, scores, targets, preset.label_smoothing, weights)
+
+    def metrics(self, labels: int) -> MetricCollection:
+        """Mean IoU and mean Dice over the labels, and the share of pixels that are right."""
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
+
+        return MetricCollection(
+            {
+                "mean_iou": MulticlassJaccardIndex(labels, ignore_index=IGNORED),
+                "mean_dice": MulticlassF1Score(labels, ignore_index=IGNORED),
+                "accuracy": MulticlassAccuracy(labels, average="micro", ignore_index=IGNORED),
+            },
+            compute_groups=False,
+        )
+
+    def evaluation(self, pairs: Iterable[tuple[Any, Any]]) -> Evaluation:
+        """Mean IoU and Dice over the labels that are there, pixel accuracy, and each label's own figures.
+
+        All are taken from one table of pixels over all images, as PASCAL VOC and Cityscapes do it.
+        """
+        assert isinstance(self.codec, SegmenterCodec)
+        labels, number, examples = self.codec.labels, len(self.codec.labels), 0
+        table = np.zeros((number, number), np.int64)  # rows are the true labels
+        for mask, target in pairs:
+            truth = self.codec.code.read(target, mask.shape[::-1])
+            counts = truth != IGNORED
+            table += np.bincount(truth[counts].astype(np.int64) * number + mask[counts], minlength=number**2).reshape(
+                number, number
+            )
+            examples += 1
+        right, true, said = np.diag(table), table.sum(1), table.sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            columns = {
+                "iou": right / (true + said - right),
+                "dice": 2 * right / (true + said),
+                "precision": right / said,
+                "recall": right / true,
+            }
+        per_label = {
+            label: {**{name: float(np.nan_to_num(column[place])) for name, column in columns.items()}}
+            | {"pixels": int(true[place])}
+            for place, label in enumerate(labels)
+        }
+        scores = {f"mean_{name}": float(np.nanmean(columns[name])) for name in ("iou", "dice") if (true + said).any()}
+        scores["accuracy"] = float(right.sum() / max(table.sum(), 1))
+        return Evaluation(examples, scores, labels, per_label, table.tolist())
