@@ -39,6 +39,7 @@ class Examples:
         targets: for each input the place of its label in `labels`, or what its mask is read from.
         labels: the labels' names, sorted.
         unreadable: files that were left out because they cannot be read.
+        amounts: where each pixel has a label, the pixels of each label in each example's mask.
         amounts: for each mask how many pixels each label has; None where targets are no masks.
     """
 
@@ -79,7 +80,10 @@ class Splits:
 
     def record(self) -> dict[str, list[str]]:
         """Which file was in which split, by name below the data's folder where it lies there."""
-        return {part: [self.name(path) for path in found.inputs] for part, found in self._parts().items()}
+        return {
+            part: [self.name(path) for path in found.inputs if isinstance(path, (str, os.PathLike))]
+            for part, found in self._parts().items()
+        }
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

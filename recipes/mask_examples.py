@@ -190,7 +190,7 @@ def _looked(pairs: Pairs) -> _Sight:
     misfits = [str(result.error) for result in results if isinstance(result.error, SizeError)]
     if misfits:
         raise DataError(
-            f"a mask has the size of its image, found {counted(len(misfits), 'mask')} of {len(results):,} with another: "
+            f"a mask has the size of its image, {counted(len(misfits), 'mask')} of {len(results):,} with another: "
             f"{_lines(misfits)}"
         )
     lost = [result for result in results if isinstance(result.error, ImageError)]
@@ -214,8 +214,8 @@ def _looked(pairs: Pairs) -> _Sight:
     if several := [result for result in looks if result.several]:
         pixels = sum(result.several for result in several)
         notes.append(
-            f"{counted(pixels, 'pixel')} of {counted(len(several), 'mask')} with several labels: the smallest region is on "
-            f"top"
+            f"{counted(pixels, 'pixel')} of {counted(len(several), 'mask')} with several labels: the smallest region is "
+            f"on top"
         )
     files = [str(result.error.file) for result in lost if isinstance(result.error, ImageError)]
     return _Sight(looks, places, files, notes)
@@ -459,8 +459,8 @@ def _blurred(
     if lossy and not (near >= 0.9 and high):
         names = [look.name for look in looks if look.lossy and len(look.keys) > 2]
         raise DataError(
-            f"{counted(len(names), 'mask')} in JPEG files, which change the values that stand for labels: {listed(names)}; "
-            f"save masks as PNG"
+            f"{counted(len(names), 'mask')} in JPEG files, which change the values that stand for labels: "
+            f"{listed(names)}; save masks as PNG"
         )
     if not lossy and not (smooth and (counts[other] < _RARE * total).all()):
         return False
@@ -625,8 +625,8 @@ def _check_colours(looks: list[_Look], code: MaskCode, key: Key | None, notes: l
         raise DataError(
             f"{counted(len(bad), 'mask')} with colours that no label has: "
             f"{listed([str(_colour(colour)) for colour in wrong.tolist()])} in {listed(bad)}; "
-            f"{f'add them to {key.source}' if key else f'labels have {listed(map(str, code.colours), 6)}'}, or list them "
-            f"in ignore"
+            f"{f'add them to {key.source}' if key else f'labels have {listed(map(str, code.colours), 6)}'}, or list "
+            f"them in ignore"
         )
     changed = [look for look in looks if np.isin(look.keys, keys[stray]).any()]
     most = keys[stray][np.argsort(-counts[stray], kind="stable")].tolist()

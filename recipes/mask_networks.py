@@ -19,7 +19,7 @@ _LIBRARY = "segmentation_models_pytorch"
 _TORCHVISION = "torchvision/"
 
 # The arguments of a network that a model folder may name.
-_ALLOWED = frozenset({"encoder_name", "encoder_depth"})
+_ALLOWED = frozenset({"encoder"})
 
 # ImageNet's, which every network of torchvision was trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -64,13 +64,12 @@ def build(architecture: str, backbone: str, labels: int, *, pretrained: bool, we
     if weights is not None:
         backbones.check_weights_file(weights)
         overlay = {"file": os.fspath(weights), "custom_load": False}
-    arguments = {"encoder_name": f"tu-{_architecture_of(name)}"}
     starts = pretrained or weights is not None
     with backbones.had(name):
-        body = _smp(architecture, labels, {"encoder_name": f"tu-{name}"}, starts, overlay)
+        body = _smp(architecture, labels, name, starts, overlay)
     if weights is not None:
         _check_fit(body, name, weights)
-    settings = {"library": _LIBRARY, "architecture": architecture, "args": arguments}
+    settings = {"library": _LIBRARY, "architecture": architecture, "args": {"encoder": _architecture_of(name)}}
     return Network(body, tuple(config.mean), tuple(config.std), settings)
 
 
@@ -90,7 +89,7 @@ def reopen(settings: Any, labels: int, figures: Figures, folder: Path, digest: s
     def build_body() -> nn.Module:
         if library == "torchvision":
             return _torchvision(architecture, labels, False, None)[0]
-        return _smp(architecture, labels, arguments, False, {})
+        return _smp(architecture, labels, str(arguments.get("encoder")), False, {})
 
     return backbones.opened(build_body, settings, labels, *figures, folder, digest)
 
@@ -101,7 +100,7 @@ def smp_config(network: Network, labels: int) -> dict[str, Any] | None:
         return None
     return {
         "_model_class": type(network.body).__name__,
-        **network.config["args"],
+        "encoder_name": f"tu-{network.config['args']['encoder']}",
         "encoder_weights": None,
         "in_channels": 3,
         "classes": labels,
@@ -111,29 +110,30 @@ def smp_config(network: Network, labels: int) -> dict[str, Any] | None:
 def _smp(
     architecture: str,
     labels: int,
-    arguments: Mapping[str, Any],
+    encoder: str,
     pretrained: bool,
     overlay: Mapping[str, Any],
 ) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    name = arguments["encoder_name"].removeprefix("tu-")
     more = {"pretrained_cfg_overlay": dict(overlay)} if overlay else {}
     logger, level = logging.getLogger("timm"), logging.getLogger("timm").level
     logger.setLevel(logging.ERROR)  # it warns of the last layer's weights, which an encoder does not have
     try:
         body: Any = smp.create_model(
             architecture,
-            **arguments,
+            encoder_name=f"tu-{encoder}",  # any encoder of timm
             encoder_weights=True if pretrained else None,
             classes=labels,
             **more,
         )
     except (RuntimeError, ValueError, AttributeError, KeyError, TypeError, AssertionError) as error:
         if "state_dict" in str(error):
-            raise WeightsError(f"the weights do not fit {printable(name)}: {backbones.first_misfit(error)}") from error
+            raise WeightsError(
+                f"the weights do not fit {printable(encoder)}: {backbones.first_misfit(error)}"
+            ) from error
         raise OptionError(
-            f"{printable(name)} cannot be the encoder of {architecture} ({printable(str(error), 100)}); take another "
+            f"{printable(encoder)} cannot be the encoder of {architecture} ({printable(str(error), 100)}); take another "
             f"backbone, a convolutional one say, or another architecture"
         ) from error
     finally:

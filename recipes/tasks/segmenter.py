@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from recipes import images, masks
+from recipes import images, mask_examples, mask_pairs
 from recipes.codec import Codec, gathered_pictures
 from recipes.crops import IGNORED, Dense, DensePreparation
 from recipes.errors import OptionError
@@ -129,7 +129,7 @@ class Segmenter(Task):
 
     def check(self, data: Any, preset: Preset) -> None:
         """Refuse missing data, unknown networks, and settings that make no sense for masks, before images are read."""
-        masks.check_masked(data)
+        mask_pairs.check_masked(data)
         for name, value, reason in (
             ("mixup", preset.mixup, "a mean of two masks is none; cutmix pastes parts of images with their masks"),
             ("auto_augment", preset.auto_augment != "none", "it would move pixels away from their labels"),
@@ -145,7 +145,7 @@ class Segmenter(Task):
     def read(self, data: Any, val: Any, preset: Preset) -> Splits:
         """Find the images with their masks and split them."""
         names = [name.strip() for name in self.labels.split(",")] if isinstance(self.labels, str) else self.labels
-        splits, code = masks.read_masked(
+        splits, code = mask_examples.read_masked(
             data,
             val,
             labels=names,
@@ -160,7 +160,7 @@ class Segmenter(Task):
     def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
         """Find images with masks to score the model on."""
         assert isinstance(self.codec, SegmenterCodec)
-        return masks.read_masked_held_out(data, labels, self.codec.code, self.suffix)
+        return mask_examples.read_masked_held_out(data, labels, self.codec.code, self.suffix)
 
     def make(self, splits: Splits, preset: Preset) -> tuple[Codec, Network]:
         """The network with a score for each label, and the preparation that suits the images' sizes."""
