@@ -40,7 +40,6 @@ class Examples:
         labels: the labels' names, sorted.
         unreadable: files that were left out because they cannot be read.
         amounts: where each pixel has a label, the pixels of each label in each example's mask.
-        amounts: for each mask how many pixels each label has; None where targets are no masks.
     """
 
     inputs: list[Any]

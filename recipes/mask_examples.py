@@ -88,7 +88,7 @@ def read_masked(
     if val is not None:
         parts["val"] = _chosen(find_pairs(val, suffix), ("val", "train", "test"))[1]
     wishes = wished(ignore)
-    key = find_key(labels, colours, source.root) if parts["train"].kind == "single" else find_key(labels, colours, "\0")
+    key = find_key(labels, colours, source.root if parts["train"].kind == "single" else None)
     seen = {part: _looked(pairs) for part, pairs in parts.items()}
     notes = [note for pairs in parts.values() for note in pairs.notes]
     notes += [note for sight in seen.values() for note in sight.notes]
@@ -214,8 +214,8 @@ def _looked(pairs: Pairs) -> _Sight:
     if several := [result for result in looks if result.several]:
         pixels = sum(result.several for result in several)
         notes.append(
-            f"{counted(pixels, 'pixel')} of {counted(len(several), 'mask')} with several labels: the smallest region is "
-            f"on top"
+            f"{counted(pixels, 'pixel')} of {counted(len(several), 'mask')} with several labels: the smallest region "
+            f"is on top"
         )
     files = [str(result.error.file) for result in lost if isinstance(result.error, ImageError)]
     return _Sight(looks, places, files, notes)
@@ -386,7 +386,7 @@ def _settle_palettes(looks: list[_Look], key: Key | None) -> None:
     """Make all looks alike: all in colours, or all in values where colours are shades of grey."""
     in_use: dict[int, Colour] = {}
     for look in looks:
-        shown = {value: look.palette[value] for value in look.keys.tolist() if value < len(look.palette)}
+        shown = {value: look.palette[value] for value in look.keys.tolist() if 0 <= value < len(look.palette)}
         conflict = any(in_use.setdefault(value, colour) != colour for value, colour in shown.items())
         if look.palette and (conflict or (key and key.colours and {*shown.values()} <= {*key.colours})):
             break
@@ -451,18 +451,17 @@ def _blurred(
     total = counts.sum()
     lossy = any(look.lossy and len(look.keys) > 2 for look in looks)
     near = counts[(keys < 48) | (keys >= 208)].sum() / total
-    ends = counts[(keys == 0) | (keys == 255)].sum() / total
     between = (keys >= 32) & (keys < 224)
+    edges = between.any() and not (between & solid).any() and (counts[between] < _RARE * total).all()
     other = (keys != 0) & (keys != 255)
     high = keys[-1] >= 208
-    smooth = ends >= 0.7 and {0, 255} <= {*keys.tolist()} and between.any() and not (other & solid).any()
     if lossy and not (near >= 0.9 and high):
         names = [look.name for look in looks if look.lossy and len(look.keys) > 2]
         raise DataError(
             f"{counted(len(names), 'mask')} in JPEG files, which change the values that stand for labels: "
             f"{listed(names)}; save masks as PNG"
         )
-    if not lossy and not (smooth and (counts[other] < _RARE * total).all()):
+    if not lossy and not (edges and near >= 0.7 and {0, 255} <= {*keys.tolist()}):
         return False
     changed = [look for look in looks if ((look.keys != 0) & (look.keys != 255)).any()]
     pixels = int(counts[other].sum())
@@ -495,7 +494,7 @@ def _named_values(found: list[int], looks: list[_Look], key: Key | None, notes: 
     """A value for each label's name."""
     if key is not None:
         values = key.values or _declared_values(found, key)
-        beyond = [value for value in found if value not in values] if values else found
+        beyond = [value for value in found if value not in (values or range(len(key.names)))]
         if not beyond:
             if not key.given:
                 notes.append(f"labels from {key.source}: {listed(key.names, 6)}")
@@ -506,7 +505,7 @@ def _named_values(found: list[int], looks: list[_Look], key: Key | None, notes: 
             f"{counted(len(bad), 'mask')} with values that no label has: "
             f"{listed(map(str, beyond), 6)} in {listed([look.name for look in bad])}; {key.source} "
             f"{'names' if key.source == 'labels' else 'gives'} {len(key.names)} labels for the values "
-            f"{listed(map(str, values), 6)}"
+            f"{listed(map(str, values), 6)}; name them, too, or list them in ignore"
         )
     if len(found) > MOST_LABELS or (len(found) > 200 and found[-1] < 256):
         raise DataError(

@@ -70,8 +70,8 @@ class Key:
     given: bool = True
 
 
-def find_key(labels: Sequence[str] | None, colours: Any, folder: str) -> Key | None:
-    """The labels from the options `labels` and `colours`, or else from a file in the folder of the data.
+def find_key(labels: Sequence[str] | None, colours: Any, folder: str | None) -> Key | None:
+    """The labels from the options `labels` and `colours`, or else from a file in the data's folder.
 
     Raises:
         OptionError: the options cannot be, or contradict each other.
@@ -161,8 +161,10 @@ def _check_colours(source: str, names: Sequence[str], colours: Sequence[Colour])
         first[colour] = name
 
 
-def _beside(folder: str) -> Key | None:
+def _beside(folder: str | None) -> Key | None:
     """The labels from a file in the data's folder whose name says that it holds them."""
+    if folder is None:
+        return None
     try:
         names = sorted(name for name in os.listdir(folder or ".") if not images.ignored(name))
     except OSError:

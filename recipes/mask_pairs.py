@@ -20,7 +20,7 @@ from recipes import images
 from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import SPLITS, subfolders
-from recipes.masks import IGNORED, Region, Regions, runs_of
+from recipes.masks import IGNORED, Region, Regions, is_background, runs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,36 +68,10 @@ _MASKS = [
     "1stmanual",
     "outlines",
 ]
-_IMAGE_COLUMNS = [
-    "image",
-    "images",
-    "imagepath",
-    "imagefile",
-    "imagename",
-    "img",
-    "picture",
-    "photo",
-    "input",
-    "file",
-    "path",
-    "filename",
-    "filepath",
-]
-_MASK_COLUMNS = [
-    "mask",
-    "masks",
-    "maskpath",
-    "maskfile",
-    "maskname",
-    "label",
-    "labels",
-    "labelpath",
-    "target",
-    "annotation",
-    "segmentation",
-    "gt",
-    "groundtruth",
-]
+_IMAGE_COLUMNS = ("image", "images", "imagepath", "imagefile", "imagename", "img", "picture", "photo", "input")
+_FILE_COLUMNS = ("file", "path", "filename", "filepath")
+_MASK_COLUMNS = ("mask", "masks", "maskpath", "maskfile", "maskname", "label", "labels", "labelpath", "target")
+_TRUTH_COLUMNS = ("annotation", "segmentation", "gt", "groundtruth")
 _SPLIT_COLUMNS = ("split", "set", "subset", "part", "partition")
 
 _LAYOUT = "put the images in images/ and their masks, under the same names, in masks/"
@@ -117,7 +91,7 @@ class Pairs:
         images: paths, or the images themselves.
         masks: for each image what its mask is read from.
         kind: what masks are made of.
-        labels: the labels of files or regions, which places in `masks` count; with `coco` the first is the background.
+        labels: the labels of files or regions, which places in `masks` count; the first is the background.
         notes: what was left out.
     """
 
@@ -443,10 +417,11 @@ def _several_files(
             f"{printable(folder)} holds {counted(len(best), 'file')} with {counted(len(labels), 'name')} in folders of "
             f"images; a file with one label is called like its label, as in masks/1/cell.png"
         )
+    names = ("background", *(label for label in labels if not is_background(label)))
     files: dict[_Key, list[tuple[int, str]]] = {}
     for key, label, path in best:
-        files.setdefault(key, []).append((labels.index(label), path))
-    return labels, {key: tuple(sorted(found)) for key, found in files.items()}
+        files.setdefault(key, []).append((0 if is_background(label) else names.index(label), path))
+    return names, {key: tuple(sorted(found)) for key, found in files.items()}
 
 
 def _without_one_folder(pictures: Mapping[_Key, Any], masks: dict[_Key, list[str]]) -> dict[_Key, list[str]]:
@@ -499,8 +474,8 @@ def _affixes(
     ]
     if rivals:
         raise DataError(
-            f"each image has several masks, with {best} and with {listed(map(str, rivals))} in their names; choose one, "
-            f"as with suffix={str(best)!r}"
+            f"each image has several masks, with {best} and with {listed(map(str, rivals))} in their names; say "
+            f"which, as with suffix={str(best)!r}"
         )
     return best
 
@@ -677,10 +652,10 @@ def _rows(path: str) -> tuple[list[int], list[list[str]]]:
 def _columns(header: list[str]) -> tuple[int, int, int | None] | None:
     plain = [_letters(name) for name in header]
 
-    def first(names: Sequence[str], taken: int | None = None) -> int | None:
-        return next((plain.index(name) for name in names if name in plain and plain.index(name) != taken), None)
+    def first(names: Sequence[str]) -> int | None:
+        return next((plain.index(name) for name in names if name in plain), None)
 
-    image, mask = first(_IMAGE_COLUMNS), first(_MASK_COLUMNS)
+    image, mask = first((*_IMAGE_COLUMNS, *_FILE_COLUMNS)), first((*_MASK_COLUMNS, *_TRUTH_COLUMNS))
     if image is None or mask is None:
         return None
     return image, mask, first(_SPLIT_COLUMNS)
@@ -831,25 +806,21 @@ def _runs(code: Mapping[str, Any], size: tuple[int, int] | None) -> Any:
 
 
 def _image_paths(path: str, names: list[str], part: str | None) -> dict[str, str]:
-    """The file of each name: beside the COCO file, in a folder beside it or around it.
+    """The file of each name, all from one folder: that of the COCO file, or one beside it.
 
     Raises:
         DataError: none is found.
     """
-    ranked = sorted(
-        dict.fromkeys(_places(os.path.dirname(path))),
-        key=lambda folder: -sum(os.path.isfile(os.path.join(folder, name)) for name in names[:50]),
-    )
-    wanted = part or next(
-        (part for word in re.split("[^a-z]+", os.path.basename(path)) if (part := _split_of(word))), None
-    )
-    ranked.sort(key=lambda folder: wanted is None or _role(re.sub(r"\d+$", "", os.path.basename(folder)))[0] != wanted)
-    ranked.sort(key=lambda folder: not os.path.isfile(os.path.join(folder, names[0])))
-    found = {}
-    for name in names:
-        file = next((file for folder in ranked if os.path.isfile(file := os.path.join(folder, name))), None)
-        if file:
-            found[name] = file
+    words = re.split("[^a-z]+", os.path.basename(path).lower())
+    wanted = part or next((part for word in words if (part := _split_of(word))), None)
+
+    def fit(folder: str) -> tuple[int, bool, int]:
+        its_part = _role(re.sub(r"\d+$", "", os.path.basename(folder)))[0]
+        hits = sum(os.path.isfile(os.path.join(folder, name)) for name in names[:50])
+        return min(hits, 1), wanted is not None and its_part == wanted, hits
+
+    best = max(dict.fromkeys(_places(os.path.dirname(path))), key=fit)
+    found = {name: file for name in names if os.path.isfile(file := os.path.join(best, name))}
     if not found:
         raise DataError(
             f"none of the {counted(len(names), 'image')} of {printable(path)} is found ({listed(names)}); put them in "
@@ -859,14 +830,12 @@ def _image_paths(path: str, names: list[str], part: str | None) -> dict[str, str
 
 
 def _places(folder: str) -> Iterator[str]:
-    """The folder of a COCO file, the one around it, and the folders in both, two deep."""
-    for around in (folder, os.path.join(folder, os.pardir) if folder else os.pardir):
-        around = os.path.normpath(around or ".")
+    """The folder of a COCO file and the folders in it, two deep; also those around a folder for annotations."""
+    own = [folder or "."]
+    if _role(os.path.basename(os.path.abspath(folder or ".")))[1] == "masks":
+        own.append(os.path.normpath(os.path.join(folder or ".", os.pardir)))
+    for around in own:
         yield around
-        try:
-            inner = [entry.path for entry in subfolders(around)][:200]
-            yield from inner
-            for below in inner:
-                yield from (entry.path for entry in subfolders(below)[:50])
-        except DataError:
-            continue
+        for entry in subfolders(around):
+            yield entry.path
+            yield from (below.path for below in subfolders(entry.path))

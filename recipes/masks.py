@@ -178,20 +178,29 @@ class MaskCode:
             raise DataError(f"{mask.name} is one file; the model learned from several files or regions for each image")
         values = mask.single_values()
         if self.threshold is not None:
+            if not mask.lossy and 0 < values.max() < 48:  # as 0 and 1 would be: all of it would become the first label
+                raise DataError(f"{mask.name} holds {_values(values)}; the model's masks hold 0 and 255")
             return (values >= self.threshold).astype(np.uint8)
-        known = np.array([*self.values, *self.ignore])
-        order = np.argsort(known)
-        spots = np.clip(np.searchsorted(known, values, sorter=order), 0, len(known) - 1)
-        spots = order[spots]
-        if (wrong := known[spots] != values).any():
+        known = [*self.values, *self.ignore]
+        meant = np.array([*range(len(self.values)), *[IGNORED] * len(self.ignore)], np.uint8)
+        if values.dtype == np.uint8:  # a table needs no more memory than the mask itself
+            table = np.full(256, _UNKNOWN, np.uint8)
+            for value, place in zip(known, meant, strict=True):
+                if 0 <= value < 256:
+                    table[value] = place
+            places = table[values]
+        else:
+            order = np.argsort(known)
+            spots = order[np.clip(np.searchsorted(known, values, sorter=order), 0, len(known) - 1)]
+            places = np.where(np.array(known)[spots] == values, meant[spots], np.uint8(_UNKNOWN))
+        if (wrong := places == _UNKNOWN).any():
             raise DataError(
                 f"{mask.name} holds {_values(values[wrong])}, which no label has (labels have "
                 f"{listed(map(str, self.values), 6)}); give a name to each value in labels, or list it in ignore"
             )
-        places = np.array([*range(len(self.values)), *[IGNORED] * len(self.ignore)], np.uint8)
-        return np.asarray(places[spots], np.uint8)
+        return np.asarray(places, np.uint8)
 
-    def _colour_places(self, packed: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _colour_places(self, packed: NDArray[Any]) -> NDArray[np.uint8]:
         places = np.asarray(_places_by_colour(self.colours, self.ignore_colours)[packed], np.uint8)
         if (stray := places == _UNKNOWN).any():
             kinds, inverse = np.unique(packed[stray], return_inverse=True)
@@ -215,18 +224,18 @@ def _places_by_colour(colours: tuple[Colour, ...], ignored: tuple[Colour, ...]) 
     return table
 
 
-def pack(colours: NDArray[Any]) -> NDArray[np.int64]:
+def pack(colours: NDArray[Any]) -> NDArray[Any]:
     """Red, green and blue in the last dimension as one number each."""
-    wide = colours.astype(np.int64)
-    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
+    red, green, blue = (colours[..., place].astype(np.int32) for place in range(3))
+    return np.asarray(red << 16 | green << 8 | blue)
 
 
-def unpack(packed: NDArray[np.int64]) -> NDArray[np.int64]:
+def unpack(packed: NDArray[Any]) -> NDArray[Any]:
     """Numbers as red, green and blue in a last dimension."""
     return np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], -1)
 
 
-def nearest(packed: NDArray[np.int64], known: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def nearest(packed: NDArray[Any], known: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each colour the place of the nearest known one, and how far it is in steps of red, green and blue."""
     among = unpack(known).astype(np.float32)
     place = np.empty(len(packed), np.int64)
@@ -282,7 +291,7 @@ class Mask:
     palette: tuple[Colour, ...] = field(default=())
     lossy: bool = False
 
-    def packed(self) -> NDArray[np.int64]:
+    def packed(self) -> NDArray[Any]:
         """Each pixel's colour as one number."""
         if self.pixels.ndim == 3:
             return pack(self.pixels)
@@ -292,7 +301,7 @@ class Mask:
             return np.asarray(pack(colours)[self.pixels])
         if self.pixels.min() < 0 or self.pixels.max() > 255:
             raise DataError(f"{self.name} holds {_values(self.pixels)}; the other masks are in colours")
-        return np.asarray(self.pixels.astype(np.int64) * 0x010101)
+        return np.asarray(self.pixels.astype(np.int32) * 0x010101)
 
     def single_values(self) -> NDArray[Any]:
         """Each pixel's value; of a mask in red, green and blue that is grey all over, the grey."""

@@ -243,9 +243,9 @@ def test_an_image_with_two_masks_is_refused(tmp_path: Path) -> None:
 )
 def test_a_folder_that_cannot_be_meant_is_refused(tmp_path: Path, files: list[str], words: str) -> None:
     for file in files:
-        (put_image if file[-3:] != "txt" else lambda path: path.write_text(""))(  # type: ignore[operator]
-            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True) or tmp_path / file  # type: ignore[func-returns-value]
-        )
+        put_image(tmp_path / file, format="JPEG")
+        if file.endswith(".txt"):
+            (tmp_path / file).write_text("text")
     assert words in refusal(tmp_path)
 
 
@@ -256,10 +256,8 @@ def test_a_wrong_path_gets_the_nearest_right_one_before_anything_is_read(tmp_pat
             check_masked(data)
     with pytest.raises(DataError, match="is neither a folder nor a table"):
         check_masked(tmp_path / "cells" / "images" / "1.jpg")
-    with pytest.raises(DataError, match="holds no images with masks"):
-        check_masked(tmp_path / "cells" / "images" / "..") if not (tmp_path / "cells").exists() else check_masked(
-            tmp_path
-        )
+    with pytest.raises(DataError, match="did you mean"):
+        check_masked(tmp_path)
 
 
 def test_a_folder_for_validation_may_be_given(tmp_path: Path) -> None:
@@ -464,13 +462,13 @@ def test_ignoring_what_is_not_there_is_refused_or_said(tmp_path: Path) -> None:
     options = {"labels": ["ground", "cell", "void"]}
     assert "did you mean void?" in refusal(tmp_path, ignore="viod", kind=OptionError, **options)
     assert "the value 9" in note(read(tmp_path, ignore=9)[0], "ignored")
-    assert "found {'a'}" in refusal(tmp_path, ignore=[{"a"}], kind=OptionError)
+    assert "found [{'a'}]" in refusal(tmp_path, ignore=[{"a"}], kind=OptionError)
 
 
 def test_values_beyond_the_labels_are_refused_with_file_and_values(tmp_path: Path) -> None:
     put(tmp_path, lambda number: blocks(0, 1, 2 if number < 4 else 7))
     message = refusal(tmp_path, labels=["a", "b", "c"])
-    assert "1 mask with values that no label has: 7 in" in message
+    assert "1 mask with values that no label has: 7 in " in message
     assert "4.png" in message
     assert "labels names 3 labels for the values 0, 1, 2" in message
     (tmp_path / "codes.txt").write_text("a\nb\nc\n")
@@ -486,7 +484,7 @@ def test_a_mask_read_later_with_an_unknown_value_is_refused(tmp_path: Path) -> N
     with pytest.raises(DataError, match="holds the values 5, 6"):
         read_masked_held_out(tmp_path / "b", splits.train.labels, code)
     put_mask(tmp_path / "c.png", np.dstack([blocks(0, 1), blocks(0, 2), blocks(0, 1)]))
-    with pytest.raises(DataError, match="c.png is in colours"):
+    with pytest.raises(DataError, match=r"c\.png is in colours"):
         code.read(str(tmp_path / "c.png"), (WIDTH, HEIGHT))
 
 
@@ -885,7 +883,7 @@ def test_boxes_and_broken_regions_are_counted(tmp_path: Path) -> None:
     entries += [{"segmentation": code} for code in broken] + [{"segmentation": [BOX], "category_id": 99}]
     splits, code = read(put_coco(tmp_path, entries))
     assert "1 box" in note(splits, "polygon or run lengths")
-    assert f"left out {len(broken) + 2} empty or broken regions" in note(splits, "broken")
+    assert f"left out {len(broken) + 2} empty or broken regions" in note(splits, "empty or broken")
     assert (masks_of(splits, code)[0] == in_box()).all()
 
 
@@ -955,7 +953,7 @@ def test_coco_files_of_splits_find_their_own_images(tmp_path: Path, name: str, i
 def test_a_coco_file_with_a_label_that_training_did_not_know_is_refused(tmp_path: Path) -> None:
     path = put_coco(tmp_path, [{"segmentation": [BOX]}])
     _, code = read(path)
-    with pytest.raises(DataError, match="has the label dog, which training did not know; did you mean dogs"):
+    with pytest.raises(DataError, match=r"has the label dog, which training did not know; did you mean dogs\?"):
         read_masked_held_out(path, ("background", "cat", "dogs"), code)
 
 
@@ -1036,6 +1034,11 @@ def test_unreadable_images_and_masks_are_left_out_counted_and_named(tmp_path: Pa
 )
 def test_a_code_comes_back_from_json_as_it_was(code: MaskCode) -> None:
     assert rebuilt(MaskCode, json.loads(json.dumps(asdict(code)))) == code
+
+
+def test_a_mask_of_0_and_1_is_not_taken_for_empty_where_masks_held_0_to_255() -> None:
+    with pytest.raises(DataError, match="the model's masks hold 0 and 255"):
+        MaskCode("values", (0, 255), threshold=128).read(blocks(0, 1), (WIDTH, HEIGHT))
 
 
 @pytest.mark.parametrize("number", [2, 7, 8, 60, 254])
