@@ -9,6 +9,8 @@
       recipe.yaml         the settings that repeat the run
       metrics.csv         loss and scores of each epoch
       curves.png          the same, drawn
+      training.png        a few training examples as the network sees them
+      worst.png           the validation examples that the model does worst on
 
 JSON and safetensors only. Nothing is unpickled, no name from a file is imported, and no path in a file is followed.
 """
@@ -47,12 +49,13 @@ FORMAT = 1
 
 MANIFEST, WEIGHTS, CONFIG = "recipe.json", "model.safetensors", "config.json"
 SPLIT, FILES, RECIPE, METRICS, CURVES = "split.json", "files.json", "recipe.yaml", "metrics.csv", "curves.png"
+SEEN, WORST = "training.png", "worst.png"
 
 #: The state of a run that is not finished, and the file that tells others that it is running.
 CHECKPOINT, LOCK = "checkpoint.safetensors", "running.lock"
 
 #: Every name that recipes writes into a model folder; only these are ever replaced or removed.
-NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, CHECKPOINT, LOCK})
+NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, CHECKPOINT, LOCK})
 
 # What a probe for write permission is called; a kill in the middle of one may leave it behind.
 _PROBE = ".recipes-"
@@ -410,7 +413,7 @@ def finished(folder: str | os.PathLike[str]) -> bool:
 def recorded(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """The files about the run in a folder: its recipe, its split, its metrics and curves, as far as they are there."""
     found = {}
-    for name in (SPLIT, FILES, RECIPE, METRICS, CURVES):
+    for name in (SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST):
         with contextlib.suppress(OSError):
             path = Path(folder) / name
             if path.is_file() and path.stat().st_size <= _LARGEST_JSON:

@@ -65,6 +65,16 @@ class Codec(ABC):
         """The prediction for an input that could not be read."""
 
     @abstractmethod
+    def cells(self, source: Any, target: Any, prediction: Any = None) -> list[tuple[Any, str]]:
+        """Pictures with captions, side by side, that show an example to people.
+
+        Args:
+            source: the input, or what `example` made of it for training.
+            target: its target, as it was given or as `example` made it.
+            prediction: what the model says of it, if that is to be shown.
+        """
+
+    @abstractmethod
     def gather(self, inputs: Any) -> list[Any]:
         """One input or many, in any form this task takes, as a flat list in order."""
 

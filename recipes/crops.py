@@ -53,6 +53,10 @@ class DensePreparation:
             raise OptionError(f"size={self.size} cannot be: crops have sides of 32 to 4,096 pixels, a multiple of 32")
         if not 0.01 <= self.scale <= 4:
             raise OptionError(f"scale={self.scale} cannot be: it is a factor from 0.01 to 4")
+        if self.crops < 1:
+            raise OptionError(f"crops={self.crops} cannot be: each image has one or more in an epoch")
+        if not all(math.isfinite(value) for value in self.mean) or not all(1e-6 < value < 1e6 for value in self.std):
+            raise OptionError(f"mean={self.mean}, std={self.std} cannot be: they are shares of 255, std above 0")
 
     def pixels(self, source: Any) -> Dense:
         """The whole image: red, green and blue as uint8, shape (height × scale, width × scale, 3)."""

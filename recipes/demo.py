@@ -84,10 +84,11 @@ def _colour(hue: float, saturation: float, brightness: float) -> tuple[int, int,
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def draw_scenes(folder: str | os.PathLike[str], number: int, seed: int, size: int = 96) -> None:
+def draw_scenes(folder: str | os.PathLike[str], number: int, seed: int, size: int = 64) -> None:
     """Draw scenes of three kinds of shapes with their masks, in `images/` and `masks/`, and the labels' names beside.
 
-    Masks are PNGs of label places with a palette; any shape has any colour, so that its form alone tells what it is.
+    Masks are PNGs of label places with a palette. Each kind has a range of colours that overlaps with the others':
+    colour helps, and does not decide.
 
     Args:
         folder: where.
@@ -118,12 +119,13 @@ def _scene(size: int, rng: np.random.Generator) -> tuple[Image.Image, Image.Imag
     large = 4 * size
     image = Image.new("RGB", (large, large), _colour(rng.uniform(), rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)))
     mask = Image.new("P", (large, large), 0)
-    for _ in range(int(rng.integers(2, 6))):
+    for _ in range(int(rng.integers(2, 5))):
         place = int(rng.integers(1, len(_SCENE)))
         corners = _SHAPES[str(list(_SCENE.values())[place][0])]
-        radius, turn = large * rng.uniform(0.1, 0.25), rng.uniform(-20, 20)
+        radius, turn = large * rng.uniform(0.15, 0.3), rng.uniform(-20, 20)
         x, y = rng.uniform(0.1 * large, 0.9 * large, 2)
-        colour = _colour(rng.uniform(), rng.uniform(0.5, 1.0), rng.uniform(0.2, 0.9))
+        hue = (place / (len(_SCENE) - 1) + rng.uniform(-0.17, 0.17)) % 1.0
+        colour = _colour(hue, rng.uniform(0.5, 1.0), rng.uniform(0.3, 0.9))
         for picture, fill in ((image, colour), (mask, place)):
             _draw(ImageDraw.Draw(picture), corners, x, y, radius, turn, fill)
     small = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS)).astype(np.float64)
@@ -150,7 +152,7 @@ def _draw_labelled(folder: Path) -> None:
 
 
 def _draw_masked(folder: Path) -> None:
-    for seed, (part, number) in enumerate({"train": 120, "val": 20, "test": 20}.items()):
+    for seed, (part, number) in enumerate({"train": 120, "val": 20, "test": 40}.items()):
         draw_scenes(folder / part, number, seed)
     (folder / "classes.txt").write_text("\n".join(_SCENE) + "\n")
 

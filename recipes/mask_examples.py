@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes import images
+from recipes.crops import IGNORED
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, ImageError, OptionError, did_you_mean, printable
 from recipes.examples import Examples, Splits, in_threads, stratified_split, watched
 from recipes.mask_keys import Key, find_key, wished
 from recipes.mask_pairs import Pairs, Source, find_pairs
 from recipes.masks import (
-    IGNORED,
     MOST_LABELS,
     Colour,
     Mask,

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from recipes import images
 from recipes.artifact import json_bytes, write_file
+from recipes.crops import IGNORED
 from recipes.errors import DataError, OptionError, OutputError, did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 FORMATS = ("index", "binary", "overlay", "rle", "polygons")
 
 #: The value of pixels that count for nothing, and the colour they are shown in (that of Pascal VOC).
-IGNORED, IGNORED_COLOUR = 255, (224, 224, 192)
+IGNORED_COLOUR = (224, 224, 192)
 
 # Stands at the head of every file written here: only files with it are ever replaced.
 _MARK = "torch-recipes"

@@ -24,8 +24,9 @@ def loss(criterion: str, scores: Tensor, targets: Tensor, smoothing: float, weig
     """
     if not (targets != IGNORED).any():
         return scores.sum() * 0.0
-    if weights is not None:
-        weights = weights.to(scores.device, scores.dtype)
+    scores = scores.float()  # not all of these can do with bfloat16, or are exact enough in it
+    if weights is not None:  # infinite for a label that training never sees: it counts nothing then
+        weights = weights.to(scores.device).nan_to_num(posinf=0.0)
     total = scores.new_zeros(())
     for part in criterion.split("_"):
         if part == "ce":

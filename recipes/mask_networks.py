@@ -133,8 +133,8 @@ def _smp(
                 f"the weights do not fit {printable(encoder)}: {backbones.first_misfit(error)}"
             ) from error
         raise OptionError(
-            f"{printable(encoder)} cannot be the encoder of {architecture} ({printable(str(error), 100)}); take another "
-            f"backbone, a convolutional one say, or another architecture"
+            f"{printable(encoder)} cannot be the encoder of {architecture} ({printable(str(error), 100)}); take "
+            f"another backbone, a convolutional one say, or another architecture"
         ) from error
     finally:
         logger.setLevel(level)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recipes import images
+from recipes.crops import IGNORED
 from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import SPLITS, subfolders
-from recipes.masks import IGNORED, Region, Regions, is_background, runs_of
+from recipes.masks import Region, Regions, is_background, runs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

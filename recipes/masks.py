@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recipes import images
+from recipes.crops import IGNORED
 from recipes.display import listed
 from recipes.errors import DataError, printable
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 
-#: What pixels that do not count have in a mask given to the network.
-IGNORED = 255
 
 #: The most labels there may be: places are bytes, and two of them mean something else.
 MOST_LABELS = 254

@@ -11,6 +11,9 @@ from typing import IO, Any
 
 from recipes.display import console, table
 
+#: How many of the worst examples an evaluation names.
+MOST_WORST = 20
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -55,6 +58,7 @@ class Evaluation:
             IoU, Dice, precision, recall and its pixels.
         confusion: `confusion[i][j]` examples (pixels) of label i were predicted as label j.
         unreadable: files that could not be read, and so were not scored.
+        worst: the examples that the model does worst on, worst first, each with its file and figures; 20 at most.
     """
 
     examples: int
@@ -63,6 +67,7 @@ class Evaluation:
     per_label: dict[str, dict[str, float]]
     confusion: list[list[int]]
     unreadable: list[str] = field(default_factory=list)
+    worst: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @property
     def accuracy(self) -> float:

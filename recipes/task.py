@@ -99,8 +99,8 @@ class Task(ABC):
         """The scores that validation shows; the one that `decisive` names decides which epoch is kept."""
 
     @abstractmethod
-    def evaluation(self, pairs: Iterable[tuple[Any, Any]]) -> Evaluation:
-        """All scores of an evaluation, from what the network gave for each example and the example's target."""
+    def evaluation(self, rows: Iterable[tuple[Any, Any, Any]]) -> Evaluation:
+        """All scores of an evaluation, from each example's source, what the network gave for it, and its target."""
 
     # -- what users call ----------------------------------------------------------------------------------------------
 
@@ -170,6 +170,10 @@ class Task(ABC):
             held_out = batches.splits.val
             evaluation = self._scored(held_out) if len(held_out) else None
             self._scores = evaluation.scores if evaluation else {}
+            if run and evaluation:
+                from recipes import contact_sheets
+
+                self._records.update(contact_sheets.drawn(self, batches, evaluation))
             where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
         if self.history.stopped and not hasattr(signal, self.history.stopped):
             raise TrainingError(f"{self.history.stopped}; the weights of epoch {self.history.best_epoch} were kept")
@@ -413,17 +417,17 @@ class Task(ABC):
         codec, network = self._fitted()
         lost: list[str] = []
 
-        def pairs() -> Iterator[tuple[Any, Any]]:
+        def rows() -> Iterator[tuple[Any, Any, Any]]:
             results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
             for (source, output), target in zip(results, examples.targets, strict=True):
                 if isinstance(output, DataError):
                     lost.append(str(source))
                 else:
-                    yield output, target
+                    yield source, output, target
             if len(lost) == len(examples):
                 raise DataError("none of the examples can be read")
 
-        evaluation = self.evaluation(pairs())
+        evaluation = self.evaluation(rows())
         return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
 
 

@@ -24,7 +24,7 @@ ROWS = [
     ["loading"],
     ["tasks"],
     ["task"],
-    ["mask_losses", "mask_prediction"],
+    ["mask_losses", "mask_prediction", "contact_sheets"],
     ["training", "callbacks", "preparing", "training_module", "features", "inference", "tiles", "data"],
     ["mask_networks", "backbones"],
     ["presets"],
@@ -85,6 +85,7 @@ HEAVY = {
     "tiles",
     "training",
     "training_module",
+    "contact_sheets",
 }
 
 

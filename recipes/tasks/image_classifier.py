@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from recipes.codec import Codec, gathered_pictures
 from recipes.examples import check_folders, read_held_out, read_picture_folders
 from recipes.images import Augment, Preparation
 from recipes.presets import Preset
-from recipes.results import Evaluation, Prediction
+from recipes.results import MOST_WORST, Evaluation, Prediction
 from recipes.task import Task
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class ImageClassifierCodec(Codec):
     def failed(self, file: str | None, error: str) -> Prediction:
         """A prediction without label and score that says why."""
         return Prediction(file, None, None, error=error)
+
+    def cells(self, source: Any, target: Any, prediction: Any = None) -> list[tuple[Any, str]]:
+        """The picture with its label, and what was predicted instead."""
+        said = "" if prediction is None else f" → {prediction.label} {prediction.score:.2f}"
+        return [(source, f"{self.labels[target]}{said}")]
 
     def gather(self, inputs: Any) -> list[Any]:
         """Paths, directories, globs, PIL images, arrays, tensors, or lists of these, as a flat list."""
@@ -179,14 +184,14 @@ class ImageClassifier(Task):
             compute_groups=False,
         )
 
-    def evaluation(self, pairs: Iterable[tuple[Any, Any]]) -> Evaluation:
+    def evaluation(self, rows: Iterable[tuple[Any, Any, Any]]) -> Evaluation:
         """Accuracy, macro F1, top-5 where there are more than 5 labels, and each label's precision, recall and F1."""
         import torch
         from torchmetrics.functional import classification as measure
 
         assert self.codec is not None
-        rows, places = zip(*pairs, strict=True)
-        scores, targets = torch.from_numpy(np.stack(rows)), torch.tensor(places)
+        sources, outputs, places = zip(*rows, strict=True)
+        scores, targets = torch.from_numpy(np.stack(outputs)), torch.tensor(places)
         labels = self.codec.labels
         number = len(labels)
         overall = {
@@ -210,4 +215,22 @@ class ImageClassifier(Task):
                 for place, label in enumerate(labels)
             },
             confusion=measure.multiclass_confusion_matrix(scores, targets, number).tolist(),
+            worst=_mistakes(sources, scores.softmax(1).numpy(), places, labels),
         )
+
+
+def _mistakes(
+    sources: Sequence[Any], scores: NDArray[np.float32], places: Sequence[int], labels: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """The wrong predictions that the model was surest of."""
+    said = scores.argmax(1)
+    wrong = [row for row in np.argsort(-scores.max(1), kind="stable").tolist() if said[row] != places[row]]
+    return [
+        {
+            "file": str(sources[row]) if isinstance(sources[row], (str, os.PathLike)) else None,
+            "label": labels[places[row]],
+            "predicted": labels[said[row]],
+            "score": float(scores[row, said[row]]),
+        }
+        for row in wrong[:MOST_WORST]
+    ]

@@ -21,7 +21,7 @@ from recipes.images import Augment
 from recipes.mask_prediction import MaskPrediction
 from recipes.masks import MaskCode
 from recipes.presets import MASK_PRESETS, Preset
-from recipes.results import Evaluation
+from recipes.results import MOST_WORST, Evaluation
 from recipes.task import Task
 
 if TYPE_CHECKING:
@@ -83,6 +83,20 @@ class SegmenterCodec(Codec):
     def failed(self, file: str | None, error: str) -> MaskPrediction:
         """A prediction without a mask that says why."""
         return MaskPrediction(file, None, self.labels, error=error)
+
+    def cells(self, source: Any, target: Any, prediction: Any = None) -> list[tuple[Any, str]]:
+        """The image and its mask over it in colours, and the predicted mask."""
+        from recipes.mask_files import overlay
+
+        if prediction is None:
+            return [(source, "image"), (overlay(source, target, self.code.colours), "mask")]
+        truth = self.code.read(target, images.size_of(source))
+        name = os.path.basename(str(source)) if isinstance(source, (str, os.PathLike)) else "image"
+        return [
+            (source, name),
+            (overlay(source, truth, self.code.colours), "mask"),
+            (prediction.overlay(source), "prediction"),
+        ]
 
     def gather(self, inputs: Any) -> list[Any]:
         """Paths, directories, globs, PIL images, arrays, tensors, or lists of these, as a flat list."""
@@ -213,34 +227,46 @@ class Segmenter(Task):
             compute_groups=False,
         )
 
-    def evaluation(self, pairs: Iterable[tuple[Any, Any]]) -> Evaluation:
+    def evaluation(self, rows: Iterable[tuple[Any, Any, Any]]) -> Evaluation:
         """Mean IoU and Dice over the labels that are there, pixel accuracy, and each label's own figures.
 
         All are taken from one table of pixels over all images, as PASCAL VOC and Cityscapes do it.
         """
         assert isinstance(self.codec, SegmenterCodec)
-        labels, number, examples = self.codec.labels, len(self.codec.labels), 0
-        table = np.zeros((number, number), np.int64)  # rows are the true labels
-        for mask, target in pairs:
+        labels, each = self.codec.labels, []
+        table = np.zeros((len(labels), len(labels)), np.int64)
+        for source, mask, target in rows:
             truth = self.codec.code.read(target, mask.shape[::-1])
-            counts = truth != IGNORED
-            table += np.bincount(truth[counts].astype(np.int64) * number + mask[counts], minlength=number**2).reshape(
-                number, number
-            )
-            examples += 1
-        right, true, said = np.diag(table), table.sum(1), table.sum(0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            columns = {
-                "iou": right / (true + said - right),
-                "dice": 2 * right / (true + said),
-                "precision": right / said,
-                "recall": right / true,
-            }
+            own = _table(truth, mask, len(labels))
+            table += own
+            file = str(source) if isinstance(source, (str, os.PathLike)) else None
+            each.append({"file": file, "mean_iou": float(np.nanmean(_figures(own)["iou"])) if own.any() else 1.0})
+        figures = _figures(table)
         per_label = {
-            label: {**{name: float(np.nan_to_num(column[place])) for name, column in columns.items()}}
-            | {"pixels": int(true[place])}
+            label: {name: float(np.nan_to_num(column[place])) for name, column in figures.items()}
+            | {"pixels": int(table[place].sum())}
             for place, label in enumerate(labels)
         }
-        scores = {f"mean_{name}": float(np.nanmean(columns[name])) for name in ("iou", "dice") if (true + said).any()}
-        scores["accuracy"] = float(right.sum() / max(table.sum(), 1))
-        return Evaluation(examples, scores, labels, per_label, table.tolist())
+        scores = {f"mean_{name}": float(np.nanmean(figures[name])) for name in ("iou", "dice")} if table.any() else {}
+        scores["accuracy"] = float(np.trace(table) / max(table.sum(), 1))
+        worst = sorted(each, key=lambda row: float(str(row["mean_iou"])))[:MOST_WORST]
+        return Evaluation(len(each), scores, labels, per_label, table.tolist(), worst=worst)
+
+
+def _table(truth: NDArray[np.uint8], mask: NDArray[np.uint8], labels: int) -> NDArray[np.int64]:
+    """How many pixels of each true label (rows) have each predicted one (columns)."""
+    counts = truth != IGNORED
+    found = np.bincount(truth[counts].astype(np.int64) * labels + mask[counts], minlength=labels**2)
+    return found.reshape(labels, labels)
+
+
+def _figures(table: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Each label's IoU, Dice, precision and recall; NaN where it is neither there nor predicted."""
+    right, true, said = np.diag(table), table.sum(1), table.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "iou": right / (true + said - right),
+            "dice": 2 * right / (true + said),
+            "precision": right / said,
+            "recall": right / true,
+        }
