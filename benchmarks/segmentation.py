@@ -25,19 +25,19 @@ import numpy as np
 from PIL import Image
 
 
-def recipes_side(folder: Path, weights: str, seed: int, _: float) -> dict[str, Any]:
+def recipes_side(folder: Path, weights: str, seed: int, _: float, epochs: int | None) -> dict[str, Any]:
     from recipes import Segmenter
 
     began = time.perf_counter()
     task = Segmenter(backbone="mobilenetv2_100", weights=weights)
-    task.fit(folder, seed=seed, quiet=True)
+    task.fit(folder, seed=seed, quiet=True, **({"epochs": epochs} if epochs else {}))
     seconds = time.perf_counter() - began
     assert task.history is not None
     scores = task.evaluate(folder / "test").scores
     return {**scores, "seconds": seconds, "epochs": len(task.history.epochs), "best": task.history.best_epoch}
 
 
-def by_hand(folder: Path, weights: str, seed: int, seconds: float) -> dict[str, Any]:
+def by_hand(folder: Path, weights: str, seed: int, seconds: float, _: int | None) -> dict[str, Any]:
     import segmentation_models_pytorch as smp
     import torch
     from torch.nn.functional import cross_entropy, pad
@@ -102,12 +102,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sets", default="isbi_membrane,chasedb1")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--epochs", type=int, help="other than those of the preset")
     parser.add_argument("--side", nargs=5, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.side:
         name, folder, weights, seed, seconds = asked.side
         side = recipes_side if name == "recipes" else by_hand
-        print(json.dumps(side(Path(folder), weights, int(seed), float(seconds))))
+        print(json.dumps(side(Path(folder), weights, int(seed), float(seconds), asked.epochs)))
         return
     shared = Path(os.environ.get("RECIPES_SHARED") or sys.exit("RECIPES_SHARED is not set"))
     weights = str(shared / "weights" / "mobilenetv2_100_imagenet_timm.safetensors")
@@ -117,6 +118,7 @@ def main() -> None:
             seconds = 0.0
             for side in ("recipes", "by hand"):
                 words = [side, str(shared / "data" / name), weights, seed, str(seconds)]
+                words += ["--epochs", str(asked.epochs)] if asked.epochs else []
                 done = subprocess.run([sys.executable, __file__, "--side", *words], stdout=subprocess.PIPE, check=True)
                 row = json.loads(done.stdout.splitlines()[-1])
                 seconds = row["seconds"]

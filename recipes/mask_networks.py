@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,10 +36,16 @@ def check(architecture: str, backbone: str, *, pretrained: bool, weights: str | 
         WeightsError: the weights cannot be had.
     """
     _check_architecture(architecture)
-    if not architecture.startswith(_TORCHVISION):
+    if architecture.startswith(_TORCHVISION):
+        if weights is not None:
+            backbones.check_weights_file(weights)
+    elif backbone.startswith(_TORCHVISION):
+        raise OptionError(
+            f"there is no backbone {printable(backbone)!r} for {architecture}: its encoders are timm's; of torchvision "
+            f"take a whole network as the architecture, such as torchvision/deeplabv3_resnet50"
+        )
+    else:
         backbones.check(backbone, pretrained=pretrained, weights=weights)
-    elif weights is not None:
-        backbones.check_weights_file(weights)
 
 
 def build(architecture: str, backbone: str, labels: int, *, pretrained: bool, weights: str | None) -> Network:
@@ -120,13 +127,14 @@ def _smp(
     logger, level = logging.getLogger("timm"), logging.getLogger("timm").level
     logger.setLevel(logging.ERROR)  # it warns of the last layer's weights, which an encoder does not have
     try:
-        body: Any = smp.create_model(
-            architecture,
-            encoder_name=f"tu-{encoder}",  # any encoder of timm
-            encoder_weights=True if pretrained else None,
-            classes=labels,
-            **more,
-        )
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # dpt's, of encoders without tokens
+            body: Any = smp.create_model(
+                architecture,
+                encoder_name=f"tu-{encoder}",  # any encoder of timm
+                encoder_weights=True if pretrained else None,
+                classes=labels,
+                **more,
+            )
     except (RuntimeError, ValueError, AttributeError, KeyError, TypeError, AssertionError) as error:
         if "state_dict" in str(error):
             raise WeightsError(
@@ -186,11 +194,13 @@ def _torchvision(name: str, labels: int, pretrained: bool, weights: str | None) 
 
     architecture = name.removeprefix(_TORCHVISION)
     best = get_model_weights(architecture).DEFAULT if pretrained and weights is None else None
-    with backbones.had(name):
-        body: Any = get_model(architecture, weights=best, weights_backbone=None, aux_loss=None)
-    body.aux_classifier = None
+    second = weights is not None and any(key.startswith("aux_") for key in artifact.read_shapes(Path(weights)))
+    with backbones.had(name):  # published weights mostly have those of a second output, which only training uses
+        aux = True if second and not architecture.startswith("lraspp") else None
+        body: Any = get_model(architecture, weights=best, weights_backbone=None, aux_loss=aux)
     if weights is not None:
         backbones.load_file(body, weights, name)
+    body.aux_classifier = None
     for path, layer in list(body.classifier.named_modules()):
         if isinstance(layer, nn.Conv2d) and layer.out_channels == 21:  # the labels of Pascal VOC
             new = nn.Conv2d(layer.in_channels, labels, cast(Any, layer.kernel_size), bias=layer.bias is not None)

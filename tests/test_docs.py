@@ -16,8 +16,8 @@ import torch
 import recipes
 from recipes import cli, presets
 from recipes.catalog import TASKS
-from recipes.demo import draw_shapes
-from recipes.presets import PRESETS, Preset
+from recipes.demo import draw_scenes, draw_shapes
+from recipes.presets import MASK_PRESETS, PRESETS, Preset
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -59,11 +59,13 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     draw_shapes(tmp_path / "test", number=2, seed=1, size=32)
     shutil.copytree(tmp_path / "test" / "star", tmp_path / "holiday")
     shutil.copy(tmp_path / "holiday" / "000.png", tmp_path / "cat.jpg")
-    fields = dataclasses.fields(recipes.ImageClassifier)
+    draw_scenes(tmp_path / "cells", number=6, seed=1, size=32)
+    shutil.copy(tmp_path / "cells" / "images" / "000.png", tmp_path / "image.png")
     ours = {"backbone": "test_resnet", "pretrained": False, "size": 32}
-    defaults = tuple(ours.get(item.name, item.default) for item in fields)
-    monkeypatch.setattr(recipes.ImageClassifier.__init__, "__defaults__", defaults)
-    monkeypatch.setitem(presets.PRESETS, "default", dataclasses.replace(PRESETS["default"], epochs=1))
+    for cls in (recipes.ImageClassifier, recipes.Segmenter):
+        defaults = tuple(ours.get(item.name, item.default) for item in dataclasses.fields(cls))
+        monkeypatch.setattr(cls.__init__, "__defaults__", defaults)
+        monkeypatch.setitem(cls.presets, "default", dataclasses.replace(cls.presets["default"], epochs=1))
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -66,28 +66,30 @@ def test_every_architecture_trains_a_step_predicts_and_opens_without_recipes(
     network = build(architecture, backbone)
     preset = Preset(lr=1e-2, layer_decay=0.8)
     optimizer = backbones.optimizer(network, preset)
-    pixels, targets = torch.randint(0, 256, (2, 3, 64, 64)).to(torch.uint8), torch.randint(0, 3, (2, 64, 64))
+    side = 128 if architecture == "pan" else 64  # it halves the encoder's last features three times more
+    pixels, targets = torch.randint(0, 256, (2, 3, side, side)).to(torch.uint8), torch.randint(0, 3, (2, side, side))
     task = as_task(network, architecture=architecture, backbone=backbone)
     before = {name: value.clone() for name, value in network.body.named_parameters()}
     scores = network.train()(pixels)
-    assert scores.shape == (2, 3, 64, 64)
+    assert scores.shape == (2, 3, side, side)
     task.loss(scores, targets, preset, None).backward()
     optimizer.step()
     moved = [name for name, value in network.body.named_parameters() if not torch.equal(value, before[name])]
     assert any(name.startswith("encoder.") for name in moved)
     assert any(not name.startswith("encoder.") for name in moved)
 
-    (prediction,) = task.predict(picture(50, 70))
-    assert prediction.mask.shape == (50, 70)
+    (prediction,) = task.predict(picture(100, 120))
+    assert prediction.mask.shape == (100, 120)
     folder = task.save(tmp_path / "model")
-    (again,) = recipes.load(folder).predict(picture(50, 70))
+    (again,) = recipes.load(folder).predict(picture(100, 120))
     np.testing.assert_array_equal(again.mask, prediction.mask)
 
     foreign = smp.from_pretrained(folder).eval()
-    values = torch.from_numpy(picture()).permute(2, 0, 1)[None]
+    values = torch.from_numpy(picture(128, 128)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         expected = network.eval()(values)
-        torch.testing.assert_close(foreign((values - network.mean) / network.std), expected, atol=1e-5, rtol=1e-5)
+        found = foreign((values - network.mean) / network.std)
+    torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "fcn_resnet50", "deeplabv3_mobilenet_v3_large"])
@@ -238,7 +240,7 @@ def test_freeze_two_freezes_the_encoders_first_pieces() -> None:
     everything = trained(network)
     backbones.freeze(network, 2)
     frozen = everything - trained(network)
-    assert frozen == {f"encoder.model.{piece}.weight" for piece in mask_networks._pieces(network.body.encoder.model)[:2]}
+    assert {name.rpartition(".")[0] for name in frozen} == {"encoder.model.conv1.0", "encoder.model.conv1.1"}
     with pytest.raises(OptionError, match="leaves nothing to train"):
         backbones.freeze(network, 99)
     with pytest.raises(OptionError, match="take 0 or -1"):

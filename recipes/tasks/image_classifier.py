@@ -69,7 +69,7 @@ class ImageClassifierCodec(Codec):
 
     def cells(self, source: Any, target: Any, prediction: Any = None) -> list[tuple[Any, str]]:
         """The picture with its label, and what was predicted instead."""
-        said = "" if prediction is None else f" → {prediction.label} {prediction.score:.2f}"
+        said = "" if prediction is None else f" -> {prediction.label} {prediction.score:.2f}"
         return [(source, f"{self.labels[target]}{said}")]
 
     def gather(self, inputs: Any) -> list[Any]:

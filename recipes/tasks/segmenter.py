@@ -55,6 +55,11 @@ class SegmenterCodec(Codec):
     mirror: bool = False
     dense: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.code.colours) != len(self.labels):
+            raise OptionError(f"expected a colour for each of {len(self.labels)} labels, found {len(self.code.colours)}")
+
     @property
     def crops(self) -> int:
         """Random crops of each image in an epoch."""
