@@ -193,11 +193,12 @@ def _predict(words: list[str]) -> int:
     task = recipes.load(asked["model"])
     running = {name: asked[name] for name in ("batch_size", "workers", "device")}
     if task.codec is not None and task.codec.dense:
-        predictions = _with_masks(task, asked, running)
-        asked["output"] = None
+        folder, destined = asked["output"], None
+        predictions = _with_masks(task, asked["inputs"], folder, asked["masks"], asked["overwrite"], running)
     else:
+        destined = asked["output"]
         predictions = task.predict_each(_paths(asked["inputs"]), **running)
-    with _destination(asked["output"]) as destination:
+    with _destination(destined) as destination:
         total, failed = _write_rows(predictions, asked["format"], asked["top_k"], destination)
     if failed:
         say(f"{failed} of {total} inputs could not be read")
@@ -206,23 +207,23 @@ def _predict(words: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _with_masks(task: Task, asked: dict[str, Any], running: dict[str, Any]) -> Iterator[Any]:
-    """The predictions, each mask written before its row comes out."""
+def _with_masks(
+    task: Task, inputs: list[str], folder: str | None, kind: str, overwrite: bool, running: dict[str, Any]
+) -> Iterator[Any]:
+    """The predictions of masks; if a folder is given, each is written there before its row comes out."""
     from recipes import mask_files
 
-    paths = list(_paths(asked["inputs"])) if "-" not in asked["inputs"] else _paths(asked["inputs"])
-    folders = [word for word in asked["inputs"] if os.path.isdir(word)]
-    root = folders[0] if len(asked["inputs"]) == 1 and folders else None
-    seen, again = itertools.tee(paths)
-    names = mask_files.output_names(paths if isinstance(paths, list) else again, root)
+    paths: Iterable[str] = _paths(inputs)
+    if "-" not in inputs:
+        paths = list(paths)
+    root = inputs[0] if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
+    shown, named = itertools.tee(paths)
+    names = mask_files.output_names(paths if isinstance(paths, list) else named, root)
     kept = mask_files.identities(paths) if isinstance(paths, list) else set()
-    for prediction in task.predict_each(iter(seen), **running):
-        if asked["output"] and prediction.mask is not None:
-            prediction.save(
-                asked["output"], asked["masks"], name=next(names), overwrite=asked["overwrite"], inputs=kept
-            )
-        elif asked["output"]:
-            next(names)
+    for prediction in task.predict_each(shown, **running):
+        name = next(names)
+        if folder is not None and prediction.mask is not None:
+            prediction.save(folder, kind, name=name, overwrite=overwrite, inputs=kept)
         yield prediction
 
 

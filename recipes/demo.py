@@ -104,6 +104,7 @@ def draw_scenes(folder: str | os.PathLike[str], number: int, seed: int, size: in
         image.save(Path(folder) / "images" / f"{count:03}.png")
         mask.putpalette([channel for _, colour in _SCENE.values() for channel in colour])
         mask.save(Path(folder) / "masks" / f"{count:03}.png")
+    (Path(folder) / "classes.txt").write_text("\n".join(_SCENE) + "\n")
 
 
 #: The labels of scenes: the shape that is drawn, and the label's colour in masks.
@@ -170,8 +171,8 @@ _DEMOS = {
     "segmenter": _Demo(
         f"scenes of {len(_SCENE) - 1} kinds of shapes, with masks",
         _draw_masked,
-        {"backbone": "test_resnet", "pretrained": False, "size": 96},
-        {"preset": "scratch", "epochs": 8, "batch_size": 8, "lr": 0.003},
+        {"backbone": "test_resnet", "pretrained": False, "size": 64},
+        {"preset": "scratch", "epochs": 12, "batch_size": 4, "crop_scale": 1.0, "lr": 0.003},
         "test/images/000.png",
         "with images of your own in images/ and their masks in masks/:\n"
         "   recipes fit segmenter cells/ --out cells-model\n"

@@ -61,7 +61,9 @@ class Examples:
         )
 
     def counts(self) -> list[int]:
-        """How many examples each label has."""
+        """How many examples each label has; of masks, how many pixels."""
+        if self.amounts is not None:
+            return [sum(row[place] for row in self.amounts) for place in range(len(self.labels))]
         found = Counter(self.targets)
         return [found[place] for place in range(len(self.labels))]
 

@@ -127,7 +127,8 @@ def _smp(
     logger, level = logging.getLogger("timm"), logging.getLogger("timm").level
     logger.setLevel(logging.ERROR)  # it warns of the last layer's weights, which an encoder does not have
     try:
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # dpt's, of encoders without tokens
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # dpt's, of encoders without tokens
             body: Any = smp.create_model(
                 architecture,
                 encoder_name=f"tu-{encoder}",  # any encoder of timm

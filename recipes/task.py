@@ -455,8 +455,9 @@ def show_splits(splits: Splits) -> None:
     ]
     if len(rows) > _MOST_ROWS:
         rows = [*rows[:_MOST_ROWS], (f"… {len(rows) - _MOST_ROWS} more", *("" for _ in present))]
-    rows.append(("all", *(len(part) for part in present.values())))
-    console().print(table(f"{len(splits.train.labels)} labels", ("label", *present), rows))
+    rows.append(("all" if splits.train.amounts is None else "images", *(len(part) for part in present.values())))
+    what = "labels" if splits.train.amounts is None else "labels, by pixels"
+    console().print(table(f"{len(splits.train.labels)} {what}", ("label", *present), rows))
     for note in splits.notes:
         say(f"note: {note}")
 

@@ -6,7 +6,9 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from recipes import demo
 from recipes.cli import main
@@ -24,6 +26,40 @@ def test_the_same_seed_draws_the_same_pictures(tmp_path: Path) -> None:
     assert everything(tmp_path / "one") == everything(tmp_path / "two") != everything(tmp_path / "three")
 
 
+def test_the_same_seed_draws_the_same_scenes_and_their_masks_fit(tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        demo.draw_scenes(tmp_path / name, 4, seed, size=48)
+    assert everything(tmp_path / "one") == everything(tmp_path / "two") != everything(tmp_path / "three")
+    for path in (tmp_path / "one" / "images").iterdir():
+        with Image.open(path) as image, Image.open(tmp_path / "one" / "masks" / path.name) as mask:
+            assert image.size == mask.size == (48, 48)
+            assert image.mode == "RGB"
+            assert mask.mode == "P"
+            values = np.asarray(mask)
+            colours = np.asarray(image.convert("HSV")).astype(int)
+        assert values.max() <= 3
+        for place in set(np.unique(values).tolist()) - {0}:  # hues of a third of the circle around the kind's own
+            off = (colours[..., 0][values == place] - place * 256 / 3 + 128) % 256 - 128
+            assert np.median(np.abs(off)) < 256 * 0.2
+
+
+@pytest.mark.slow
+def test_the_demo_of_masks_learns_and_says_what_to_type_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    assert main(["demo", "segmenter", "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    right = re.search(r"mean_iou (\d+)% on 40 pictures", said)
+    assert right is not None
+    assert int(right.group(1)) >= 85
+    assert (out / "overlay.png").is_file()
+    commands = [line.strip() for line in said.splitlines() if line.strip().startswith("recipes ")]
+    assert [command.split()[1] for command in commands] == ["fit", "evaluate", "predict", "fit", "predict"]
+    assert main([*commands[2].split()[1:], "--overwrite"]) == 0
+    assert main(["demo", "segmenter", "--out", str(out)]) == 2
+
+
 @pytest.mark.slow
 def test_the_demo_fits_evaluates_predicts_and_says_what_to_type_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -31,7 +67,7 @@ def test_the_demo_fits_evaluates_predicts_and_says_what_to_type_next(
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out)]) == 0
     said = capsys.readouterr().err
-    right = re.search(r"(\d+)% of 200 are right", said)
+    right = re.search(r"accuracy (\d+)% on 200 pictures", said)
     assert right is not None
     assert int(right.group(1)) > 70
     commands = [line.strip() for line in said.splitlines() if line.strip().startswith("recipes ")]

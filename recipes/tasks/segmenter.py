@@ -58,7 +58,9 @@ class SegmenterCodec(Codec):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.code.colours) != len(self.labels):
-            raise OptionError(f"expected a colour for each of {len(self.labels)} labels, found {len(self.code.colours)}")
+            raise OptionError(
+                f"expected a colour for each of {len(self.labels)} labels, found {len(self.code.colours)}"
+            )
 
     @property
     def crops(self) -> int:
@@ -191,9 +193,10 @@ class Segmenter(Task):
         )
         mean, std = (tuple(float(value) / 255 for value in figure.flatten()) for figure in (network.mean, network.std))
         sides = [images.size_of(source) for source in splits.train.inputs[:100]] or [(256, 256)]
-        scale = self.scale or min(1.0, _LONGEST / statistics.median(max(side) for side in sides))
+        whole = min(1.0, _LONGEST / statistics.median(max(side) for side in sides))
+        scale = whole if self.scale is None else self.scale
         longest = max(max(side) for side in sides) * scale
-        size = self.size or min(256, 32 * math.ceil(longest / 32))
+        size = min(256, 32 * math.ceil(longest / 32)) if self.size is None else self.size
         crops = statistics.mean(width * height for width, height in sides) * scale**2 / size**2
         preparation = DensePreparation(size, scale, min(_MOST_CROPS, math.ceil(crops)), mean, std)  # type: ignore[arg-type]
         return SegmenterCodec(labels, preparation, splits.code, mirror=preset.mirror), network
