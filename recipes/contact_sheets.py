@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,11 @@ def _worst(task: Task, data: DataModule, evaluation: Evaluation) -> list[Cells]:
     assert task.codec is not None
     targets = {str(source): target for source, target in zip(*_pairs(data), strict=True)}
     files = [row["file"] for row in evaluation.worst if row["file"] in targets][: _ROWS * 2]
-    try:
-        return [task.codec.cells(file, targets[file], task.predict(file)[0]) for file in files]
-    except DataError:  # a file that has gone meanwhile
-        return []
+    found: list[Cells] = []
+    for file in files:
+        with contextlib.suppress(DataError):  # a file that has gone meanwhile
+            found.append(task.codec.cells(file, targets[file], task.predict(file)[0]))
+    return found
 
 
 def _pairs(data: DataModule) -> tuple[list[Any], list[Any]]:

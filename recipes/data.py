@@ -108,6 +108,11 @@ class DataModule(pl.LightningDataModule):
         self.workers = loader_workers(preset.workers, preset.accelerator)
 
     @property
+    def views(self) -> int:
+        """Random views of the training examples in an epoch: one of each picture, several crops of each image."""
+        return len(EncodedExamples(self.splits.train, self.codec, self.preset))
+
+    @property
     def class_weights(self) -> Tensor | None:
         """What each label counts in the loss, shape (labels,), 1 on the average example; None where all count alike."""
         if self.preset.class_weights == "none":

@@ -71,7 +71,7 @@ def precision(network: Network, loss: Loss, data: DataModule, trainer_arguments:
     device = training_device(preset.accelerator)
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
-    steps = preset.epochs * math.ceil(len(data.splits.train) / preset.batch_size)
+    steps = preset.epochs * math.ceil(data.views / preset.batch_size)
     if device.type != "cpu" or steps < _WORTH_TRYING or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "32"
     return _faster_on_cpu(network, loss, data)
@@ -111,8 +111,9 @@ def batch_size(network: Network, loss: Loss, data: DataModule) -> int:
     picture's gradients need is counted, and half of what is free is used.
     """
     device = training_device(data.preset.accelerator)
-    most = max(2, min(1024, len(data.splits.train) // 10))
-    pixels, targets, _ = next(batch for batch in data.val_dataloader() or data.train_dataloader() if batch is not None)
+    batches = data.train_dataloader()
+    most = max(2, min(1024, data.views // 10))
+    pixels, targets, _ = next(batch for batch in batches if batch is not None)
     trial = copy.deepcopy(network).train().to(device)
 
     def step(number: int) -> int:

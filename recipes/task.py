@@ -120,8 +120,8 @@ class Task(ABC):
         """Train on a folder of examples and keep the best epoch.
 
         Args:
-            data: a folder with a folder of pictures for each label; or one that holds `train/` and `val/` (also
-                `valid/`, `validation/`) and perhaps `test/` folders of that form.
+            data: a folder with a folder of pictures for each label or, for masks, with `images/` and `masks/`; or one
+                that holds `train/` and `val/` (also `valid/`, `validation/`) and perhaps `test/` folders of that form.
             val: a folder of the same form for validation; without one a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
             out: a folder to save the model to; without it nothing is written but the cache of features.

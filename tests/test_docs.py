@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import recipes
-from recipes import cli, presets
+from recipes import cli
 from recipes.catalog import TASKS
 from recipes.demo import draw_scenes, draw_shapes
 from recipes.presets import MASK_PRESETS, PRESETS, Preset
@@ -143,6 +143,18 @@ def test_the_page_of_presets_gives_every_setting_with_the_values_of_every_preset
         values = [getattr(preset, setting.name) for preset in PRESETS.values()]
         words = " | ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
         assert f"| `{setting.name}` | {words} | " in page
+
+
+def test_the_page_of_presets_says_where_those_for_masks_differ() -> None:
+    page = (ROOT / "docs" / "presets.md").read_text("utf-8").partition("\n## Presets for masks\n")[2]
+    assert re.findall(r"^\| setting (.*?)\| why", page, re.MULTILINE)[0].split() == list(
+        itertools.chain.from_iterable(("|", f"`{preset}`") for preset in MASK_PRESETS)
+    )
+    for setting in dataclasses.fields(Preset):
+        values = [getattr(preset, setting.name) for preset in MASK_PRESETS.values()]
+        words = " | ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
+        differs = values != [getattr(PRESETS[name], setting.name) for name in MASK_PRESETS]
+        assert f"| `{setting.name}` | {words} | " in page or not (differs or f"| `{setting.name}` |" in page)
 
 
 def test_the_page_of_the_command_line_has_every_command_and_flag(capsys: pytest.CaptureFixture[str]) -> None:

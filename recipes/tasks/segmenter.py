@@ -257,7 +257,8 @@ class Segmenter(Task):
         }
         scores = {f"mean_{name}": float(np.nanmean(figures[name])) for name in ("iou", "dice")} if table.any() else {}
         scores["accuracy"] = float(np.trace(table) / max(table.sum(), 1))
-        worst = sorted(each, key=lambda row: float(str(row["mean_iou"])))[:MOST_WORST]
+        wrong = [row for row in each if float(str(row["mean_iou"])) < 1]
+        worst = sorted(wrong, key=lambda row: float(str(row["mean_iou"])))[:MOST_WORST]
         return Evaluation(len(each), scores, labels, per_label, table.tolist(), worst=worst)
 
 
