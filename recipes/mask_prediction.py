@@ -69,6 +69,7 @@ class MaskPrediction:
         kind: str = "index",
         *,
         name: str | None = None,
+        picture: Any = None,
         overwrite: bool = False,
         inputs: Collection[tuple[int, int]] = (),
     ) -> list[Path]:
@@ -79,6 +80,7 @@ class MaskPrediction:
             kind: `index` (a PNG of label places with a palette), `binary` (black and white PNGs), `overlay` (over the
                 image), `rle` (COCO's run lengths as JSON) or `polygons` (GeoJSON in pixels).
             name: the file's name without suffix; that of the image if not given.
+            picture: the image, for an overlay of a prediction that came without a file.
             overwrite: whether files that recipes wrote there before may be replaced; others never are.
             inputs: `mask_files.identities` of files that are never replaced; the image itself never is.
 
@@ -96,7 +98,7 @@ class MaskPrediction:
             self.labels,
             self.colours,
             kind,
-            picture=self.file,
+            picture=self.file if picture is None else picture,
             overwrite=overwrite,
             inputs=inputs,
             background=self.labels[0].casefold() not in _NOTHING,
