@@ -181,9 +181,9 @@ def _predict(words: list[str]) -> int:
     parser.add_argument(
         "--masks",
         type=Literal["index", "binary", "overlay", "rle", "polygons"],
-        default="index",
-        help="what is written for each mask: a PNG of label places, black and white PNGs, a PNG over the image, run "
-        "lengths as COCO has them (JSON), or outlines (GeoJSON)",
+        default=None,
+        help="what is written for each mask: a PNG of label places (the default), black and white PNGs, an overlay on "
+        "the image, run lengths as COCO has them (JSON), or outlines (GeoJSON)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace masks that recipes wrote before")
     _add_running(parser)
@@ -193,8 +193,10 @@ def _predict(words: list[str]) -> int:
     task = recipes.load(asked["model"])
     running = {name: asked[name] for name in ("batch_size", "workers", "device")}
     if task.codec is not None and task.codec.dense:
-        folder, destined = asked["output"], None
-        predictions = _with_masks(task, asked["inputs"], folder, asked["masks"], asked["overwrite"], running)
+        folder, destined, kind = asked["output"], None, asked["masks"]
+        if folder == "" or (folder is None and (kind or asked["overwrite"])):
+            raise OptionError("masks are written into a folder; say which with --output FOLDER")
+        predictions = _with_masks(task, asked["inputs"], folder, kind or "index", asked["overwrite"], running)
     else:
         destined = asked["output"]
         predictions = task.predict_each(_paths(asked["inputs"]), **running)

@@ -172,7 +172,7 @@ _DEMOS = {
         f"scenes of {len(_SCENE) - 1} kinds of shapes, with masks",
         _draw_masked,
         {"backbone": "test_resnet", "pretrained": False, "size": 64},
-        {"preset": "scratch", "epochs": 12, "batch_size": 4, "crop_scale": 1.0, "lr": 0.003},
+        {"preset": "scratch", "epochs": 10, "batch_size": 4, "crop_scale": 1.0, "lr": 0.003},
         "test/images/000.png",
         "with images of your own in images/ and their masks in masks/:\n"
         "   recipes fit segmenter cells/ --out cells-model\n"

@@ -230,13 +230,14 @@ def opened(source: Any) -> Iterator[Image.Image]:
         ImageError: the file is missing, not a regular file, empty, damaged, or not a picture.
         DataError: an array or tensor has a shape or values that no picture has.
     """
+    callers = isinstance(source, Image.Image)
     if not isinstance(source, (str, os.PathLike, Image.Image)):
         source = _from_array(source)
     path = os.fspath(getattr(source, "filename", "") if isinstance(source, Image.Image) else source)
     name = printable(path) or "the picture"
     try:
         if isinstance(source, Image.Image):
-            yield source.copy()  # decoding small, below, must not shrink the caller's picture
+            yield source.copy() if callers else source  # what comes must not change the caller's picture
             return
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -61,7 +61,7 @@ class MaskPrediction:
         under = self.file if picture is None else picture
         if under is None:
             raise DataError("this prediction came without a file; give overlay(picture) the image")
-        return mask_files.overlay(under, self._known(), self.colours, opacity)
+        return mask_files.overlay(under, self._known(), self.colours, opacity, first_is_shown(self.labels))
 
     def save(
         self,
@@ -101,7 +101,7 @@ class MaskPrediction:
             picture=self.file if picture is None else picture,
             overwrite=overwrite,
             inputs=inputs,
-            background=self.labels[0].casefold() not in _NOTHING,
+            background=first_is_shown(self.labels),
         )
 
     def _known(self) -> NDArray[np.uint8]:
@@ -120,3 +120,8 @@ class MaskPrediction:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def first_is_shown(labels: Sequence[str]) -> bool:
+    """Whether the first label stands for something, so that it is drawn and written like the others."""
+    return labels[0].casefold() not in _NOTHING

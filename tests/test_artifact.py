@@ -79,10 +79,10 @@ def test_a_model_saved_again_keeps_its_split_and_recipe(model_folder: Path, tmp_
     assert sorted(os.listdir(tmp_path / "again")) == sorted(os.listdir(model_folder))
 
 
-def test_a_model_holds_json_yaml_csv_and_safetensors_only(model_folder: Path) -> None:
+def test_a_model_holds_json_yaml_csv_png_and_safetensors_only(model_folder: Path) -> None:
     found = set(os.listdir(model_folder))
     assert found >= {"config.json", "model.safetensors", "recipe.json", "recipe.yaml", "split.json"}
-    assert {Path(name).suffix for name in found} <= {".json", ".yaml", ".csv", ".safetensors"}
+    assert {Path(name).suffix for name in found} <= {".json", ".yaml", ".csv", ".safetensors", ".png"}
     split = json.loads((model_folder / "split.json").read_text())
     assert sorted(split["train"] + split["val"]) == [f"{label}/{n}.png" for label in COLOURS for n in range(8)]
     assert not set(split["train"]) & set(split["val"])

@@ -89,7 +89,9 @@ def test_only_labels_of_the_mask_come_up_however_it_is_resized() -> None:
     """Between 0 and 2 lies 1, which smooth resizing would make."""
     mask = (np.indices((90, 90)).sum(0) // 3 % 2 * 2).astype(np.uint8)
     for scale in (0.3, 1.0, 2.7):
-        found = {value for seed in range(10) for value in np.unique(crop(a_codec(64, scale), COLOURS[mask], mask, seed)[1])}
+        found = {
+            value for seed in range(10) for value in np.unique(crop(a_codec(64, scale), COLOURS[mask], mask, seed)[1])
+        }
         assert found <= {0, 2, IGNORED}
 
 

@@ -18,7 +18,7 @@ from recipes.codec import Codec, gathered_pictures
 from recipes.crops import IGNORED, Dense, DensePreparation
 from recipes.errors import OptionError
 from recipes.images import Augment
-from recipes.mask_prediction import MaskPrediction
+from recipes.mask_prediction import MaskPrediction, first_is_shown
 from recipes.masks import MaskCode
 from recipes.presets import MASK_PRESETS, Preset
 from recipes.results import MOST_WORST, Evaluation
@@ -95,13 +95,14 @@ class SegmenterCodec(Codec):
         """The image and its mask over it in colours, and the predicted mask."""
         from recipes.mask_files import overlay
 
+        shown = first_is_shown(self.labels)
         if prediction is None:
-            return [(source, "image"), (overlay(source, target, self.code.colours), "mask")]
+            return [(source, "image"), (overlay(source, target, self.code.colours, background=shown), "mask")]
         truth = self.code.read(target, images.size_of(source))
         name = os.path.basename(str(source)) if isinstance(source, (str, os.PathLike)) else "image"
         return [
             (source, name),
-            (overlay(source, truth, self.code.colours), "mask"),
+            (overlay(source, truth, self.code.colours, background=shown), "mask"),
             (prediction.overlay(source), "prediction"),
         ]
 
@@ -157,6 +158,11 @@ class Segmenter(Task):
         ):
             if value:
                 raise OptionError(f"{name} cannot be used with masks: {reason}")
+        if preset.epochs == 0:
+            raise OptionError(
+                "epochs=0 fits a linear last layer alone, and networks for masks have none; take 1 or more"
+            )
+        DensePreparation(256 if self.size is None else self.size, 1.0 if self.scale is None else self.scale)
 
         from recipes import backbones, mask_networks
 
