@@ -203,7 +203,7 @@ class Segmenter(Task):
         scale = whole if self.scale is None else self.scale
         longest = max(max(side) for side in sides) * scale
         size = min(256, 32 * math.ceil(longest / 32)) if self.size is None else self.size
-        crops = statistics.mean(width * height for width, height in sides) * scale**2 / size**2
+        crops = statistics.mean(width * height for width, height in sides) * scale**2 / max(1, size) ** 2
         preparation = DensePreparation(size, scale, min(_MOST_CROPS, math.ceil(crops)), mean, std)  # type: ignore[arg-type]
         return SegmenterCodec(labels, preparation, splits.code, mirror=preset.mirror), network
 
