@@ -296,7 +296,9 @@ class Task(ABC):
         The module's network is the task's own: after `Trainer.fit(module, data)` the task predicts, evaluates and
         saves with what was trained. Arguments are those of `fit`.
         """
-        return self._lightning(data, val, presets.find(preset, settings, self.presets), {}, quiet=True)
+        chosen = presets.find(preset, settings, self.presets)
+        self.check(data, chosen)
+        return self._lightning(data, val, chosen, {}, quiet=True)
 
     # -- how it is done -----------------------------------------------------------------------------------------------
 

@@ -393,7 +393,7 @@ def test_the_learning_rate_finder_takes_one_that_learns_and_the_recipe_repeats_i
 
 
 def test_a_run_that_found_its_settings_goes_on_with_them(photos: Path, tmp_path: Path) -> None:
-    settings = {**SETTINGS, "find_lr": True, "find_batch_size": True, "precision": "auto"}
+    settings = {**SETTINGS, "find_lr": True, "find_batch_size": True}
     task = ImageClassifier(**OPTIONS)
     task.fit(photos, out=tmp_path / "whole", quiet=True, **settings)
     cut = tmp_path / "cut"
