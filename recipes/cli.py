@@ -215,14 +215,15 @@ def _with_masks(
     """The predictions of masks; if a folder is given, each is written there before its row comes out."""
     from recipes import mask_files
 
-    paths: Iterable[str] = _paths(inputs)
-    if "-" not in inputs:
-        paths = list(paths)
+    paths = _paths(inputs)
     root = inputs[0] if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
-    shown, named = itertools.tee(paths)
-    names = mask_files.output_names(paths if isinstance(paths, list) else named, root)
-    kept = mask_files.identities(paths) if isinstance(paths, list) else set()
-    for prediction in task.predict_each(shown, **running):
+    if "-" in inputs:  # they are taken as they arrive
+        paths, named = itertools.tee(paths)
+        names, kept = mask_files.output_names(named, root), set()
+    else:
+        known = list(paths)
+        paths, names, kept = iter(known), mask_files.output_names(known, root), mask_files.identities(known)
+    for prediction in task.predict_each(paths, **running):
         name = next(names)
         if folder is not None and prediction.mask is not None:
             prediction.save(folder, kind, name=name, overwrite=overwrite, inputs=kept)

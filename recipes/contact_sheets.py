@@ -44,17 +44,14 @@ def _training(task: Task, data: DataModule) -> list[Cells]:
 
 def _worst(task: Task, data: DataModule, evaluation: Evaluation) -> list[Cells]:
     assert task.codec is not None
-    targets = {str(source): target for source, target in zip(*_pairs(data), strict=True)}
+    val = data.splits.val
+    targets = {str(source): target for source, target in zip(val.inputs, val.targets, strict=True)}
     files = [row["file"] for row in evaluation.worst if row["file"] in targets][: _ROWS * 2]
     found: list[Cells] = []
     for file in files:
         with contextlib.suppress(DataError):  # a file that has gone meanwhile
             found.append(task.codec.cells(file, targets[file], task.predict(file)[0]))
     return found
-
-
-def _pairs(data: DataModule) -> tuple[list[Any], list[Any]]:
-    return data.splits.val.inputs, data.splits.val.targets
 
 
 def _png(examples: list[Cells]) -> bytes:

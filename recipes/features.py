@@ -29,7 +29,13 @@ _MOST_BYTES = 2 * 2**30
 
 
 def features(
-    network: Network, head: nn.Module, data: DataModule, examples: Examples, view: View = "as it is", quiet: bool = True
+    network: Network,
+    head: nn.Module,
+    data: DataModule,
+    examples: Examples,
+    view: View = "as it is",
+    quiet: bool = True,
+    weights: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What the last layer is given for each example, shape (examples, width), and the targets, on the CPU.
 
@@ -43,8 +49,11 @@ def features(
         examples: the examples.
         view: each picture as it is, mirrored, or in the augmented view of this number.
         quiet: show no progress.
+        weights: the `weights_digest` of the network, where it is known already.
     """
-    kept = _place(network, head, data, examples, view) if data.preset.cache else None
+    kept = None
+    if data.preset.cache:
+        kept = _place(weights or weights_digest(network, head), network, data, examples, view)
     found = _loaded(kept) if kept else None
     if found is not None and len(found) == len(examples):
         return found, torch.tensor(examples.targets)
@@ -74,14 +83,19 @@ def _computed(network: Network, head: nn.Module, batches: Any, mirrored: bool) -
     return torch.cat(given), torch.cat(targets)
 
 
-def _place(network: Network, head: nn.Module, data: DataModule, examples: Examples, view: View) -> Path:
-    """The cache's file for these features; everything that they depend on is in its name."""
+def weights_digest(network: Network, head: nn.Module) -> str:
+    """SHA-256 of the network's weights without those of its last layer."""
     key = hashlib.sha256()
     own = {id(parameter) for parameter in head.parameters()}
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         if id(tensor) not in own:
             key.update(name.encode())
             key.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return key.hexdigest()
+
+
+def _place(weights: str, network: Network, data: DataModule, examples: Examples, view: View) -> Path:
+    """The cache's file for these features; everything that they depend on is in its name."""
     prints = data.splits.fingerprints
     varied = [view, data.preset.seed, asdict(data.preset.augment)] if isinstance(view, int) else view
     encoding = {name: value for name, value in asdict(data.codec).items() if name not in ("labels", "mirror")}
@@ -89,8 +103,8 @@ def _place(network: Network, head: nn.Module, data: DataModule, examples: Exampl
     versions = [version(library) for library in ("torch-recipes", "torch", "torchvision", "timm", "pillow")]
     rounding = [versions, network.mean.device.type, data.preset.batch_size]
     files = [prints[data.splits.name(path)] for path in examples.inputs]
-    key.update(json.dumps([encoding, network.config, varied, rounding, files]).encode())
-    return folder() / f"{key.hexdigest()}.safetensors"
+    key = json.dumps([weights, encoding, network.config, varied, rounding, files])
+    return folder() / f"{artifact.digest(key.encode())}.safetensors"
 
 
 def folder() -> Path:

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from recipes import backbones
 from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples, collate, training_device
 from recipes.errors import OptionError
-from recipes.features import View, features
+from recipes.features import View, features, weights_digest
 from recipes.inference import keep_freed_memory
 from recipes.training_module import Loss, TrainingModule
 
@@ -217,11 +218,13 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
         chosen = np.random.default_rng(data.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
         train = train.take(sorted(chosen.tolist()))
     plain: list[View] = ["as it is", "mirrored"] if getattr(data.codec, "mirror", False) else ["as it is"]
-    looks = [features(network, head, data, train, view, quiet) for view in [*plain, *range(data.preset.views)]]
+    weights = weights_digest(network, head) if data.preset.cache else None
+    look = partial(features, network, head, data, quiet=quiet, weights=weights)
+    looks = [look(train, view) for view in [*plain, *range(data.preset.views)]]
     seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
     held_out = None
     if len(data.splits.val):  # a linear layer's mean of two scores is its score of the mean
-        looks = [features(network, head, data, data.splits.val, view, quiet) for view in plain]
+        looks = [look(data.splits.val, view) for view in plain]
         held_out = torch.stack([found for found, _ in looks]).mean(0), looks[0][1]
     weight, bias = _logistic_regression(seen, held_out, head.out_features, data.class_weights)
     with torch.no_grad():

@@ -171,11 +171,10 @@ class Segmenter(Task):
 
     def read(self, data: Any, val: Any, preset: Preset) -> Splits:
         """Find the images with their masks and split them."""
-        names = [name.strip() for name in self.labels.split(",")] if isinstance(self.labels, str) else self.labels
         splits, code = mask_examples.read_masked(
             data,
             val,
-            labels=names,
+            labels=self.labels,
             colours=self.colours,
             ignore=self.ignore,
             suffix=self.suffix,
@@ -247,14 +246,14 @@ class Segmenter(Task):
         All are taken from one table of pixels over all images, as PASCAL VOC and Cityscapes do it.
         """
         assert isinstance(self.codec, SegmenterCodec)
-        labels, each = self.codec.labels, []
+        labels, each = self.codec.labels, list[tuple[float, str | None]]()
         table = np.zeros((len(labels), len(labels)), np.int64)
         for source, mask, target in rows:
             truth = self.codec.code.read(target, mask.shape[::-1])
             own = _table(truth, mask, len(labels))
             table += own
             file = str(source) if isinstance(source, (str, os.PathLike)) else None
-            each.append({"file": file, "mean_iou": float(np.nanmean(_figures(own)["iou"])) if own.any() else 1.0})
+            each.append((float(np.nanmean(_figures(own)["iou"])) if own.any() else 1.0, file))
         figures = _figures(table)
         per_label = {
             label: {name: float(np.nan_to_num(column[place])) for name, column in figures.items()}
@@ -263,8 +262,8 @@ class Segmenter(Task):
         }
         scores = {f"mean_{name}": float(np.nanmean(figures[name])) for name in ("iou", "dice")} if table.any() else {}
         scores["accuracy"] = float(np.trace(table) / max(table.sum(), 1))
-        wrong = [row for row in each if float(str(row["mean_iou"])) < 1]
-        worst = sorted(wrong, key=lambda row: float(str(row["mean_iou"])))[:MOST_WORST]
+        wrong = sorted((row for row in each if row[0] < 1), key=lambda row: row[0])
+        worst = [{"file": file, "mean_iou": score} for score, file in wrong[:MOST_WORST]]
         return Evaluation(len(each), scores, labels, per_label, table.tolist(), worst=worst)
 
 
