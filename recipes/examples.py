@@ -36,10 +36,12 @@ class Examples:
 
     Args:
         inputs: the inputs, mostly paths.
-        targets: for each input the place of its label in `labels`, or what its mask is read from.
+        targets: for each input the place of its label in `labels`, the places of all its labels (a tuple) where it may
+            have several, or what its mask is read from.
         labels: the labels' names, sorted.
         unreadable: files that were left out because they cannot be read.
         amounts: where each pixel has a label, the pixels of each label in each example's mask.
+        names: what records call each example, where it is no file of its own: `reviews.csv:12`.
     """
 
     inputs: list[Any]
@@ -47,6 +49,7 @@ class Examples:
     labels: tuple[str, ...]
     unreadable: list[str] = field(default_factory=list)
     amounts: list[list[int]] | None = None
+    names: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -58,13 +61,16 @@ class Examples:
             [self.targets[place] for place in places],
             self.labels,
             amounts=None if self.amounts is None else [self.amounts[place] for place in places],
+            names=None if self.names is None else [self.names[place] for place in places],
         )
 
     def counts(self) -> list[int]:
         """How many examples each label has; of masks, how many pixels."""
         if self.amounts is not None:
             return [sum(row[place] for row in self.amounts) for place in range(len(self.labels))]
-        found = Counter(self.targets)
+        found = Counter(
+            place for target in self.targets for place in (target if isinstance(target, tuple) else (target,))
+        )
         return [found[place] for place in range(len(self.labels))]
 
 
@@ -77,22 +83,27 @@ class Splits:
     test: Examples | None = None
     notes: list[str] = field(default_factory=list)
     root: str = ""
-    code: Any = None  # how masks are read
+    code: Any = None  # how masks are read, or which columns of a table hold texts
+    sources: dict[str, str] | None = None  # name and fingerprint of what was read, where examples are not files
 
     def record(self) -> dict[str, list[str]]:
         """Which file was in which split, by name below the data's folder where it lies there."""
         return {
             part: [self.name(path) for path in found.inputs if isinstance(path, (str, os.PathLike))]
+            if found.names is None
+            else found.names
             for part, found in self._parts().items()
         }
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Size and CRC-32 of each file, by name, to tell later which have changed."""
+        if self.sources is not None:
+            return self.sources
         parts = self._parts().values()
         sources = [source for found in parts for source in (*found.inputs, *found.targets)]
         paths = list(dict.fromkeys(path for source in sources for path in _files(source)))
-        return dict(zip(map(self.name, paths), in_threads(_fingerprint, paths), strict=True))
+        return dict(zip(map(self.name, paths), in_threads(fingerprint, paths), strict=True))
 
     def _parts(self) -> dict[str, Examples]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
@@ -113,7 +124,8 @@ def _files(source: Any) -> Iterable[str]:
     return [source] if isinstance(source, str) else getattr(source, "files", ())
 
 
-def _fingerprint(path: str) -> str:
+def fingerprint(path: str) -> str:
+    """Size and CRC-32 of a file."""
     size = checksum = 0
     with open(path, "rb") as file:
         while block := file.read(2**20):
