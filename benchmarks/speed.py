@@ -76,7 +76,7 @@ def recipes_train(folder: str, backbone: str) -> float:
     # 64 of the images go to validation, outside the timed part, as in any recipe.
     task.fit(folder, epochs=2, head_first=False, val_fraction=0.1, patience=0, quiet=True)
     assert task.history is not None
-    return task.history.epochs[1]["images_per_second"]
+    return task.history.epochs[1]["examples_per_second"]
 
 
 def by_hand_predict(folder: str, backbone: str) -> float:

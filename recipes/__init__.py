@@ -1,4 +1,4 @@
-"""recipes: from a folder of pictures to a trained model, in three lines.
+"""recipes: from a folder of pictures, or a table of texts, to a trained model, in three lines.
 
 from recipes import ImageClassifier
 model = ImageClassifier().fit("photos/")
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recipes.results import Prediction as Prediction
     from recipes.tasks.image_classifier import ImageClassifier as ImageClassifier
     from recipes.tasks.segmenter import Segmenter as Segmenter
+    from recipes.tasks.text_classifier import TextClassifier as TextClassifier
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ _HOMES = {
     "Preset": "recipes.presets",
     "RecipesError": "recipes.errors",
     "Segmenter": "recipes.tasks.segmenter",
+    "TextClassifier": "recipes.tasks.text_classifier",
     "load": "recipes.loading",
 }
 

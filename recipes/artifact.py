@@ -9,8 +9,9 @@
       recipe.yaml         the settings that repeat the run
       metrics.csv         loss and scores of each epoch
       curves.png          the same, drawn
+      tokenizer.json      of a model for texts, the tokenizer; with tokenizer_config.json as transformers reads it
       training.png        a few training examples as the network sees them
-      worst.png           the validation examples that the model does worst on
+      worst.png           the validation examples that the model does worst on; of texts worst.csv
 
 JSON and safetensors only. Nothing is unpickled, no name from a file is imported, and no path in a file is followed.
 """
@@ -49,13 +50,17 @@ FORMAT = 1
 
 MANIFEST, WEIGHTS, CONFIG = "recipe.json", "model.safetensors", "config.json"
 SPLIT, FILES, RECIPE, METRICS, CURVES = "split.json", "files.json", "recipe.yaml", "metrics.csv", "curves.png"
-SEEN, WORST = "training.png", "worst.png"
+SEEN, WORST, MISTAKES = "training.png", "worst.png", "worst.csv"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 #: The state of a run that is not finished, and the file that tells others that it is running.
 CHECKPOINT, LOCK = "checkpoint.safetensors", "running.lock"
 
 #: Every name that recipes writes into a model folder; only these are ever replaced or removed.
-NAMES = frozenset({MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, CHECKPOINT, LOCK})
+NAMES = frozenset(
+    {MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES, *TOKENIZER}
+    | {CHECKPOINT, LOCK}
+)
 
 # What a probe for write permission is called; a kill in the middle of one may leave it behind.
 _PROBE = ".recipes-"
@@ -365,6 +370,14 @@ def fetched(repository: str, file: str, revision: str | None = None) -> Path:
         raise OSError(lines[0]) from error
 
 
+def fetched_if_there(repository: str, file: str, revision: str | None = None) -> Path | None:
+    """Like `fetched`; None for a file that the repository has not."""
+    try:
+        return fetched(repository, file, revision)
+    except OSError:
+        return None
+
+
 def cache_folder() -> str:
     """Where downloads from the Hub are kept."""
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -413,7 +426,7 @@ def finished(folder: str | os.PathLike[str]) -> bool:
 def recorded(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """The files about the run in a folder: its recipe, its split, its metrics and curves, as far as they are there."""
     found = {}
-    for name in (SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST):
+    for name in (SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES):
         with contextlib.suppress(OSError):
             path = Path(folder) / name
             if path.is_file() and path.stat().st_size <= _LARGEST_JSON:

@@ -50,10 +50,58 @@ class Figures:
 
 
 class Network(nn.Module):
-    """A network that takes pictures as uint8 or float values 0 to 255 and gives one score (logit) for each label.
+    """A network that gives one score (logit) for each label, from what a codec makes of its inputs.
 
-    Its first step is normalisation, on the whole batch and on its device, so that pictures travel as bytes. The rest,
-    `body`, is the library's own network, with the library's own names for its weights.
+    Args:
+        body: the library's own network, with the library's own names for its weights.
+        config: library, architecture and arguments that build `body` again.
+    """
+
+    #: Files that lie beside the weights in the library's own layout, such as a tokenizer.
+    files: Mapping[str, bytes] = {}
+
+    def __init__(self, body: nn.Module, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.body, self.config = body, dict(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The last layer, if it is a plain linear one."""
+        timms = self.config["library"] == "timm"
+        layer = cast(Any, self.body).get_classifier() if timms else _last_layer(self.body)[1]
+        return layer if isinstance(layer, nn.Linear) else None
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The pretrained part of a network that gives masks; None where there is no such part."""
+        part = getattr(self.body, "encoder", None) or getattr(self.body, "backbone", None)
+        return part if isinstance(part, nn.Module) else None
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the last layer is given, shape (inputs, width)."""
+        given: list[Tensor] = []
+        assert self.head is not None
+        handle = self.head.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+        try:
+            self(inputs)
+        finally:
+            handle.remove()
+        return given[0]
+
+    def native_state(self) -> dict[str, Tensor]:
+        """The weights as the network's own library names and reads them."""
+        return self.body.state_dict()
+
+
+class ImageNetwork(Network):
+    """A network that takes pictures as uint8 or float values 0 to 255.
+
+    Its first step is normalisation, on the whole batch and on its device, so that pictures travel as bytes.
 
     Args:
         body: the network of timm or torchvision.
@@ -65,10 +113,8 @@ class Network(nn.Module):
     def __init__(
         self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], config: Mapping[str, Any]
     ) -> None:
-        super().__init__()
         # Channels last is 1.2 to 1.5 times as fast on a CPU, and what tensor cores want.
-        self.body: nn.Module = body.to(memory_format=torch.channels_last)
-        self.config = dict(config)
+        super().__init__(body.to(memory_format=torch.channels_last), config)
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", 255.0 * torch.tensor(mean).reshape(shape), persistent=False)
         self.register_buffer("std", 255.0 * torch.tensor(std).reshape(shape), persistent=False)
@@ -83,20 +129,7 @@ class Network(nn.Module):
         if isinstance(output, Mapping):  # torchvision's networks for masks
             return cast(Tensor, output["out"])
         # torchvision's Inception and GoogLeNet give their auxiliary outputs beside the scores while training.
-        return output if isinstance(output, Tensor) else output.logits
-
-    @property
-    def head(self) -> nn.Linear | None:
-        """The last layer, if it is a plain linear one."""
-        timms = self.config["library"] == "timm"
-        layer = cast(Any, self.body).get_classifier() if timms else _last_layer(self.body)[1]
-        return layer if isinstance(layer, nn.Linear) else None
-
-    @property
-    def encoder(self) -> nn.Module | None:
-        """The pretrained part of a network that gives masks; None where there is no such part."""
-        part = getattr(self.body, "encoder", None) or getattr(self.body, "backbone", None)
-        return part if isinstance(part, nn.Module) else None
+        return output if isinstance(output, Tensor) else cast(Tensor, output.logits)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -171,7 +204,7 @@ def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: i
         crop_pct=config.crop_pct,
     )
     settings = {"library": "timm", "architecture": architecture, "args": _plain(kept)}
-    return Network(body, figures.mean, figures.std, settings), figures
+    return ImageNetwork(body, figures.mean, figures.std, settings), figures
 
 
 def opened_name(name: str) -> str:
@@ -290,7 +323,7 @@ def _torchvision(
         interpolation="bicubic" if "bicubic" in str(wanted.interpolation).lower() else "bilinear",
         crop_pct=wanted.crop_size[0] / wanted.resize_size[0],
     )
-    return Network(body, figures.mean, figures.std, settings), figures
+    return ImageNetwork(body, figures.mean, figures.std, settings), figures
 
 
 def _check_torchvision_name(name: str) -> None:
@@ -407,12 +440,38 @@ def opened(
     folder: Path,
     digest: str,
 ) -> Network:
-    """A network that is known to be harmless, with the weights of a model folder.
+    """A network for pictures that is known to be harmless, with the weights of a model folder.
 
     Raises:
         ModelError: it cannot be built, or the weights do not fit.
     """
+    return ImageNetwork(opened_body(build_body, settings, labels, folder, digest), mean, std, settings)
+
+
+def opened_body(
+    build_body: Callable[[], nn.Module],
+    settings: Any,
+    labels: int,
+    folder: Path,
+    digest: str,
+    constants: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
+    """The library's own network, with the weights of a model folder.
+
+    Args:
+        build_body: builds it.
+        settings: what the folder says of it.
+        labels: number of outputs.
+        folder: the model folder.
+        digest: SHA-256 of the weights' file.
+        constants: tensors that the file has besides, for the library's sake.
+
+    Raises:
+        ModelError: it cannot be built, or the weights do not fit.
+    """
+    constants = constants or {}
     shapes = artifact.read_shapes(folder / artifact.WEIGHTS)
+    shapes = {name: shape for name, shape in shapes.items() if name not in constants}
     try:
         try:
             with torch.device("meta"):
@@ -435,8 +494,9 @@ def opened(
     persistent = set(expected)
     if any(buffer.is_meta for name, buffer in body.named_buffers() if name not in persistent):
         body = build_body()  # it computes values that are not among its weights
-    body.load_state_dict(artifact.read_weights(folder, digest), assign=True)
-    return Network(body, mean, std, settings)
+    weights = artifact.read_weights(folder, digest)
+    body.load_state_dict({name: tensor for name, tensor in weights.items() if name not in constants}, assign=True)
+    return body
 
 
 def _checked(settings: Any, labels: int, folder: Path) -> Callable[[], nn.Module]:

@@ -89,7 +89,7 @@ class Recorder(Callback):
 
     def __init__(self, history: History, lr: float) -> None:
         self.history, self.lr = history, lr
-        self.began, self.images, self.rate = 0.0, 0, 0.0
+        self.began, self.examples, self.rate = 0.0, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -101,14 +101,14 @@ class Recorder(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self.began, self.images = time.perf_counter(), 0
+        self.began, self.examples = time.perf_counter(), 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Count, and refuse to go on with numbers that are none."""
-        self.images += len(batch[0])
-        self.rate = self.images / (time.perf_counter() - self.began)
+        self.examples += len(batch[1])
+        self.rate = self.examples / (time.perf_counter() - self.began)
         if not torch.isfinite(outputs["loss"]):
             raise Diverged(
                 f"the loss became {float(outputs['loss']):g} at step {trainer.global_step} (epoch "
@@ -120,7 +120,7 @@ class Recorder(Callback):
         assert isinstance(pl_module, TrainingModule)
         loss = float(trainer.callback_metrics.get("train_loss", math.nan))
         row = {"epoch": trainer.current_epoch + 1, "train_loss": loss, **pl_module.validation}
-        self.history.epochs.append({**row, "images_per_second": round(self.rate, 1)})
+        self.history.epochs.append({**row, "examples_per_second": round(self.rate, 1)})
 
 
 class ProgressBar(Callback):
@@ -149,7 +149,8 @@ class ProgressBar(Callback):
     ) -> None:
         """Move the bar."""
         if self.bar is not None:
-            words = f"loss {float(outputs['loss']):.3f}{_scores(pl_module)}  {self.recorder.rate:.0f} images/s"
+            rate = f"{self.recorder.rate:.0f} {_things(pl_module)}/s"
+            words = f"loss {float(outputs['loss']):.3f}{_scores(pl_module)}  {rate}"
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self.bar.update(self.task, completed=trainer.global_step, description=epoch, words=words)
 
@@ -159,7 +160,7 @@ class ProgressBar(Callback):
             row = self.recorder.history.epochs[-1]
             say(
                 f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {row['train_loss']:.3f}"
-                f"{_scores(pl_module)}  {self.recorder.rate:.0f} images/s"
+                f"{_scores(pl_module)}  {self.recorder.rate:.0f} {_things(pl_module)}/s"
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -171,6 +172,10 @@ class ProgressBar(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the terminal back before the error is printed."""
         self.teardown(trainer, pl_module, "fit")
+
+
+def _things(module: pl.LightningModule) -> str:
+    return module.codec.things if isinstance(module, TrainingModule) else "examples"
 
 
 def _scores(module: pl.LightningModule) -> str:

@@ -22,6 +22,11 @@ TASKS: dict[str, tuple[str, str, str]] = {
         "Segmenter",
         "which label each pixel of an image has",
     ),
+    "text-classifier": (
+        "recipes.tasks.text_classifier",
+        "TextClassifier",
+        "which of several labels a text has, or which of them",
+    ),
 }
 
 

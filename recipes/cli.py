@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import typing
+from argparse import SUPPRESS
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
@@ -25,7 +26,8 @@ from recipes import artifact
 from recipes.catalog import TASKS, task_class
 from recipes.display import listed, say
 from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean, printable
-from recipes.presets import PRESETS, Preset, in_words
+from recipes.presets import PRESETS, in_words
+from recipes.results import plain_cell
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -35,14 +37,14 @@ if TYPE_CHECKING:
 _OVERVIEW = """\
 usage: recipes COMMAND ...
 
-From a folder of pictures to a trained model.
+From a folder of pictures, or a table of texts, to a trained model.
 
-  recipes fit TASK DATA --out MODEL     train on a folder and save the model
-  recipes predict MODEL INPUT ...       predict files, folders, globs, or a list of paths on stdin (-)
-  recipes evaluate MODEL DATA           score a model on a labelled folder
+  recipes fit TASK DATA --out MODEL     train on a folder or a table and save the model
+  recipes predict MODEL INPUT ...       predict files, folders, globs, texts, or what is listed on stdin (-)
+  recipes evaluate MODEL DATA           score a model on labelled data
   recipes tasks                         what can be learnt
   recipes backbones 'resnet*'           the networks to start from
-  recipes demo                          draw pictures, fit, evaluate and predict, without network
+  recipes demo                          draw examples, fit, evaluate and predict, without network
 
 recipes COMMAND --help tells more. Exit codes: 0 done, 1 some inputs or the run failed, 2 a mistake in the call,
 130 stopped with Ctrl-C. --debug shows where an error came from.
@@ -141,6 +143,7 @@ def _fit(words: list[str]) -> int:
     parser.add_argument("data", type=str, help=documented["data"])
     parser.add_argument("--val", type=str, default=None, help=documented["val"])
     parser.add_argument("--out", type=str, default=None, help="the model's folder (default: DATA-model)")
+    preset = cls().presets["default"]
     parser.add_argument(
         "--preset", type=str, default="default", help=f"the settings to start from: {', '.join(PRESETS)}"
     )
@@ -148,8 +151,8 @@ def _fit(words: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help=documented["overwrite"])
     parser.add_argument("--quiet", action="store_true", help=documented["quiet"])
     parser.add_argument("--config", type=str, default=None, help="a YAML file of options, such as MODEL/recipe.yaml")
-    _add_options(parser, cls, "model")
-    _add_options(parser, Preset, "training")
+    _add_options(parser, cls(), "model")
+    _add_options(parser, preset, "training", hidden=cls.foreign)
     if "--" in _positionals_last([_flag(word) for word in words], parser):
         config.pop("data", None)  # what is typed comes over what the file says
     given = _options_apart(_parsed(parser, [*_as_words(config, parser), *words]), cls)
@@ -170,9 +173,15 @@ def _options_apart(values: dict[str, Any], cls: type) -> dict[str, Any]:
 
 
 def _predict(words: list[str]) -> int:
-    parser = _parser("predict", "Predict files, folders and globs, or a list of paths on stdin.")
+    parser = _parser("predict", "Predict files, folders, globs and texts, or what is listed on stdin.")
     parser.add_argument("model", type=str, help="a model folder, or hf-hub:OWNER/NAME")
-    parser.add_argument("inputs", type=str, nargs="+", help="files, folders, globs, or - for a list of paths on stdin")
+    parser.add_argument(
+        "inputs",
+        type=str,
+        nargs="+",
+        help="files, folders, globs, or - for a list of paths on stdin; for a model of texts a text, a table, a file "
+        "of lines, or - for lines on stdin",
+    )
     parser.add_argument("--format", type=Literal["table", "csv", "jsonl"], default="table", help="form of the rows")
     parser.add_argument("--top_k", type=int, default=1, help="labels in each row, best first")
     parser.add_argument(
@@ -199,7 +208,9 @@ def _predict(words: list[str]) -> int:
         predictions = _with_masks(task, asked["inputs"], folder, kind or "index", asked["overwrite"], running)
     else:
         destined = asked["output"]
-        predictions = task.predict_each(_paths(asked["inputs"]), **running)
+        texts = task.codec is not None and task.codec.ragged
+        inputs: Iterator[Any] = _texts(asked["inputs"], task) if texts else _paths(asked["inputs"])
+        predictions = task.predict_each(inputs, **running)
     with _destination(destined) as destination:
         total, failed = _write_rows(predictions, asked["format"], asked["top_k"], destination)
     if failed:
@@ -231,9 +242,9 @@ def _with_masks(
 
 
 def _evaluate(words: list[str]) -> int:
-    parser = _parser("evaluate", "Score a model on a labelled folder.")
+    parser = _parser("evaluate", "Score a model on labelled data.")
     parser.add_argument("model", type=str, help="a model folder, or hf-hub:OWNER/NAME")
-    parser.add_argument("data", type=str, help="a folder with a folder of examples for each label")
+    parser.add_argument("data", type=str, help="data of the form that the model was fitted on")
     parser.add_argument("--format", type=Literal["table", "json"], default="table", help="form of the scores")
     _add_running(parser)
     asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
@@ -266,9 +277,9 @@ def _backbones(words: list[str]) -> int:
 
 
 def _demo(words: list[str]) -> int:
-    parser = _parser("demo", "Draw pictures, fit, evaluate and predict, without network.")
+    parser = _parser("demo", "Draw examples, fit, evaluate and predict, without network.")
     parser.add_argument("task", type=str, nargs="?", default="image-classifier", help=f"one of {', '.join(TASKS)}")
-    parser.add_argument("--out", type=str, default="recipes-demo", help="the folder for pictures and model")
+    parser.add_argument("--out", type=str, default="recipes-demo", help="the folder for examples and model")
     asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
 
     from recipes import demo
@@ -299,13 +310,15 @@ def _parser(command: str, description: str) -> ArgumentParser:
     return Parser(prog=f"recipes {command}", description=description, exit_on_error=False)
 
 
-def _add_options(parser: ArgumentParser, cls: type, title: str) -> None:
-    """A flag for each field of a dataclass, with its type, default and docstring."""
+def _add_options(parser: ArgumentParser, values: Any, title: str, hidden: Sequence[str] = ()) -> None:
+    """A flag for each field of a dataclass, with its type, docstring, and the value here as its default."""
+    cls = type(values)
     group, documented, kinds = parser.add_argument_group(title), _documented(cls), typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
         # "None" is said by leaving a flag out, so that a file may be called null.
         kind = next((part for part in typing.get_args(kinds[item.name]) if part in (int, str)), kinds[item.name])
-        group.add_argument(f"--{item.name}", type=kind, default=item.default, help=documented[item.name])
+        words = SUPPRESS if item.name in hidden else documented[item.name]
+        group.add_argument(f"--{item.name}", type=kind, default=getattr(values, item.name), help=words)
 
 
 def _add_running(parser: ArgumentParser) -> None:
@@ -432,8 +445,9 @@ def _as_words(config: dict[str, Any], parser: ArgumentParser) -> list[str]:
 
 
 def _free_name(data: str) -> str:
-    """`photos-model` for `photos/`, or `photos-model-2` if that is there."""
-    name = f"{Path(data).absolute().name or 'data'}-model"
+    """`photos-model` for `photos/` or `photos.csv`, or `photos-model-2` if that is there."""
+    path = Path(data).absolute()
+    name = f"{(path.stem if path.is_file() else path.name) or 'data'}-model"
     number = 2
     free = name
     while os.path.lexists(free):
@@ -443,6 +457,20 @@ def _free_name(data: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Inputs and rows
+
+
+def _texts(words: list[str], task: Task) -> Iterator[Any]:
+    """The texts asked for, one after the other; `-` stands for lines on stdin, taken as they arrive."""
+    from recipes.text_examples import lines_of
+
+    assert task.codec is not None
+    found = [[] if word == "-" else task.codec.gather(word) for word in words]
+
+    def all_of_them() -> Iterator[Any]:
+        for word, texts in zip(words, found, strict=True):
+            yield from lines_of(sys.stdin.buffer) if word == "-" else texts
+
+    return all_of_them()
 
 
 def _paths(words: list[str]) -> Iterator[str]:
@@ -544,7 +572,10 @@ def _table_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
             return
         best = [(row[f"label{place}"], row[f"score{place}"]) for place in _places(row)]
         words = "  ".join(f"{printable(label):<14} {score:.3f}" for label, score in best if label is not None)
-        file.write(f"{words or 'error: ' + printable(row['error'])}  {printable(row['file'] or '-')}\n")
+        several = "" if row.get("labels") is None else f"{printable(row['labels']) or '-':<14} "
+        parts = [row[part] for part in ("file", "text", "text_2") if part in row]
+        name = "  ".join(map(str, filter(None, parts))) or "-"
+        file.write(f"{several}{words or 'error: ' + printable(row['error'])}  {printable(name)}\n")
 
     return write
 
@@ -569,24 +600,9 @@ def _csv_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
         if not header:
             header.extend(row)
             add(header)
-        add([_cell(name, value) for name, value in row.items()])
+        add([plain_cell(name, value) for name, value in row.items()])
 
     return write
-
-
-def _cell(name: str, value: Any) -> Any:
-    """A value that no spreadsheet takes for a formula: a path gets `./` before it, other text an apostrophe.
-
-    Both leave the meaning exact: `./=1.jpg` is the same file, and a leading apostrophe is taken off again (text that
-    begins with one gets a second).
-    """
-    if isinstance(value, float):
-        return f"{value:.6f}"
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")):
-        return value
-    if name == "file":
-        return value if value.startswith("'") else os.path.join(".", value)
-    return f"'{value}"
 
 
 def _json_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:

@@ -13,7 +13,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -45,10 +45,40 @@ class Codec(ABC):
 
     #: Whether each pixel has a label, rather than the whole input.
     dense: ClassVar[bool] = False
+    #: Whether inputs differ in length, and are encoded once, because their lengths tell which go into one batch.
+    ragged: ClassVar[bool] = False
+    #: What inputs are called.
+    things: ClassVar[str] = "images"
 
     @abstractmethod
     def encode(self, source: Any) -> Any:
         """One input as the network takes it."""
+
+    def encoded(self, sources: Sequence[Any]) -> list[Any]:
+        """Each input as the network takes it, or the DataError that says why it cannot be read."""
+
+        def encoded(source: Any) -> Any:
+            try:
+                return self.encode(source)
+            except DataError as error:
+                return error
+
+        return [encoded(source) for source in sources]
+
+    def target(self, target: Any) -> Any:
+        """A target as training compares it with the network's scores."""
+        return target
+
+    def stacked(self, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Encoded inputs as one batch: pictures as (pictures, channels, height, width), channels last in memory."""
+        import numpy as np
+
+        batch: NDArray[Any] = np.stack(arrays).transpose(0, 3, 1, 2)
+        return batch
+
+    def calibrated(self, rows: Iterable[tuple[Any, Any, Any]]) -> Codec:
+        """The codec with what is learnt after training from sources, outputs and targets of the validation examples."""
+        return self
 
     @abstractmethod
     def example(
@@ -61,8 +91,8 @@ class Codec(ABC):
         """The prediction for what the network gave for one input."""
 
     @abstractmethod
-    def failed(self, file: str | None, error: str) -> Any:
-        """The prediction for an input that could not be read."""
+    def failed(self, source: Any, error: str) -> Any:
+        """The prediction for an input that could not be read; `source` is its path, its text, or None."""
 
     @abstractmethod
     def cells(self, source: Any, target: Any, prediction: Any = None) -> list[tuple[Any, str]]:
@@ -121,7 +151,7 @@ def _typed(hint: Any, value: Any) -> Any:
         for kind in arguments:
             try:
                 return _typed(kind, value)
-            except ValueError:
+            except (ValueError, ModelError):
                 continue
     elif hint is type(None) or hint is None:
         if value is None:
@@ -191,7 +221,8 @@ def encoded_batches(
 ) -> Iterator[list[tuple[Any, Any]]]:
     """Batches of each source with its encoding, or with the DataError that reading it gave, in order.
 
-    Threads read, because Pillow decodes without Python's lock and processes would first cost a second to start.
+    Threads read, because Pillow decodes without Python's lock and processes would first cost a second to start. What
+    is ragged is encoded a batch at a time, and its tokenizer has threads of its own.
 
     Args:
         codec: what encodes.
@@ -201,23 +232,18 @@ def encoded_batches(
         ahead: batches to read in advance; 0 where the network computes on the same cores, which would only disturb
             one another. Memory does not grow with the number of sources.
     """
-
-    def encoded(source: Any) -> Any:
-        try:
-            return codec.encode(source)
-        except DataError as error:
-            return error
-
     remaining = iter(sources)
-    waiting: deque[list[tuple[Any, Future[Any]]]] = deque()
+    waiting: deque[tuple[list[Any], list[Future[list[Any]]]]] = deque()
     with ThreadPoolExecutor(cores() if workers < 0 else max(1, workers), thread_name_prefix="recipes-reader") as pool:
         try:
             while True:
                 while len(waiting) <= ahead and (batch := list(islice(remaining, batch_size))):
-                    waiting.append([(source, pool.submit(encoded, source)) for source in batch])
+                    parts = [batch] if codec.ragged else [[source] for source in batch]
+                    waiting.append((batch, [pool.submit(codec.encoded, part) for part in parts]))
                 if not waiting:
                     return
-                yield [(source, future.result()) for source, future in waiting.popleft()]
+                batch, futures = waiting.popleft()
+                yield list(zip(batch, [found for future in futures for found in future.result()], strict=True))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -22,13 +22,17 @@ Cells = Sequence[tuple[Any, str]]
 
 
 def drawn(task: Task, data: DataModule, evaluation: Evaluation) -> dict[str, bytes]:
-    """PNGs by file name: training examples as the network sees them, and the worst of the validation examples.
+    """Files by name: training examples as the network sees them, and the worst of the validation examples.
+
+    Texts are not drawn; the worst of them are a table.
 
     Args:
         task: the fitted task.
         data: the run's data.
         evaluation: the scores on the validation examples.
     """
+    if data.codec.ragged:
+        return {artifact.MISTAKES: evaluation.worst_csv().encode("utf-8", "replace")} if evaluation.worst else {}
     found = {artifact.SEEN: _training(task, data), artifact.WORST: _worst(task, data, evaluation)}
     return {name: _png(cells) for name, cells in found.items() if cells}
 

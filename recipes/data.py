@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from recipes.codec import Codec, cores
 from recipes.errors import DataError
 from recipes.examples import Examples, Splits
 from recipes.presets import Preset
+from recipes.texts import by_length, size
 
 Batch = tuple[Tensor, Tensor, list[str]]
 
@@ -50,6 +52,7 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
 
     def __init__(self, examples: Examples, codec: Codec, preset: Preset | None = None) -> None:
         self.examples, self.codec, self.preset = examples, codec, preset
+        self.arrays = examples.encoded(codec) if codec.ragged else None
 
     def __len__(self) -> int:
         return len(self.examples) * self.views
@@ -61,7 +64,7 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
 
     def __getitems__(self, keys: list[Any]) -> list[tuple[Any, int, str]]:
         """A batch at once: by threads in the training process itself, one after the other in a loader process."""
-        if get_worker_info() is not None:
+        if get_worker_info() is not None or self.arrays is not None:
             return [self[key] for key in keys]
         with ThreadPoolExecutor(cores(), thread_name_prefix="recipes-reader") as pool:
             return list(pool.map(self.__getitem__, keys))
@@ -70,6 +73,9 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
         epoch, place = key if isinstance(key, tuple) else (0, key)
         number = place % len(self.examples)
         source, target = self.examples.inputs[number], self.examples.targets[number]
+        if self.arrays is not None:
+            array = self.arrays[number]
+            return None if isinstance(array, DataError) else array, self.codec.target(target), source
         try:
             if self.preset is None:
                 return *self.codec.example(source, target), source
@@ -79,18 +85,46 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
             return None, target, source
 
 
-def collate(rows: list[tuple[Any, int, str]]) -> Batch | None:
-    """Pixels (pictures, 3, height, width) as uint8, targets, and the names of files that could not be read any more.
+class LengthBatches(Sampler[list[Any]]):
+    """Batches of texts of similar length, bounded by how many numbers they have, in a new order in each epoch.
 
-    Targets are places of labels, shape (pictures,), or masks of these, shape (pictures, height, width).
+    Args:
+        arrays: the encoded texts.
+        batch_size: a batch holds no more than so many texts of average length; of short ones more.
+        sampler: the order of an epoch; the texts' own order if not given.
+    """
+
+    def __init__(self, arrays: list[Any], batch_size: int, sampler: EpochSampler | None = None) -> None:
+        self.sizes, self.batch_size = [size(array) for array in arrays], batch_size
+        self.sampler = sampler  # Lightning tells it the epoch
+        self.number = len(by_length(self.sizes, batch_size, range(len(arrays))))
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        if self.sampler is None:
+            yield from by_length(self.sizes, self.batch_size, range(len(self.sizes)))
+            return
+        epoch = self.sampler.epoch
+        batches = by_length(self.sizes, self.batch_size, [place for _, place in self.sampler])
+        for number in np.random.default_rng((self.sampler.seed, epoch, 1)).permutation(len(batches)):
+            yield [(epoch, place) for place in batches[number]]
+
+
+def collate(rows: list[tuple[Any, int, str]], codec: Codec) -> Batch | None:
+    """What the network takes of each example as one tensor, the targets, and the names of files that are lost by now.
+
+    Targets are places of labels, shape (examples,), zeros and ones for each label, shape (examples, labels), or masks
+    of places, shape (examples, height, width).
     """
     lost = [source for array, _, source in rows if array is None]
     arrays = [array for array, _, _ in rows if array is not None]
     if not arrays:
         return None
-    pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)  # stays channels-last in memory
-    targets = np.stack([target for array, target, _ in rows if array is not None])
-    return pixels, torch.from_numpy(targets.astype(np.int64)), lost
+    targets = torch.from_numpy(np.stack([target for array, target, _ in rows if array is not None]))
+    inputs = torch.from_numpy(codec.stacked(arrays))
+    return inputs, targets if targets.is_floating_point() else targets.long(), lost
 
 
 class DataModule(pl.LightningDataModule):
@@ -118,7 +152,8 @@ class DataModule(pl.LightningDataModule):
         if self.preset.class_weights == "none":
             return None
         counts = torch.tensor(self.splits.train.counts(), dtype=torch.float32)
-        return counts.sum() / (len(counts) * counts)
+        weights = counts.sum() / (len(counts) * counts)
+        return weights.where(counts > 0, torch.zeros(()))  # what training never shows cannot be learnt
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled, augmented batches; a last one of a single picture is left out, batch norm cannot train on it."""
@@ -156,6 +191,8 @@ class DataModule(pl.LightningDataModule):
         seed = int(np.random.default_rng((self.preset.seed, trainer.global_step)).integers(2**62))
         if self.codec.dense:
             return *mixed_masks(pixels, targets, self.preset, seed), lost
+        if self.codec.ragged:
+            return *mixed_texts(pixels, targets, len(self.codec.labels), self.preset, seed), lost
         return *mixed(pixels, targets, len(self.codec.labels), self.preset, seed), lost
 
 
@@ -194,17 +231,31 @@ def mixed_masks(pixels: Tensor, targets: Tensor, preset: Preset, seed: int) -> t
     return pixels, targets
 
 
+def mixed_texts(tokens: Tensor, targets: Tensor, labels: int, preset: Preset, seed: int) -> tuple[Any, Tensor]:
+    """A batch whose network mixes the embeddings of pairs of texts (Guo et al. 2019): (tokens, order, share), shares.
+
+    Text number i becomes the mean of itself, with weight `share`, and of text number `order[i]`.
+    """
+    rng = np.random.default_rng(seed)
+    share = float(rng.beta(preset.mixup, preset.mixup))
+    order = torch.from_numpy(rng.permutation(len(tokens))).to(tokens.device)
+    shares = targets if targets.is_floating_point() else torch.nn.functional.one_hot(targets, labels).float()
+    return (tokens, order, share), share * shares + (1 - share) * shares[order]
+
+
 def loader(
     examples: EncodedExamples, batch_size: int, workers: int, sampler: Any = None, drop_last: bool = False
 ) -> DataLoader[Any]:
     """Batches of examples, read by `workers` processes, or by this one if 0."""
+    how: dict[str, Any] = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
+    if examples.arrays is not None:
+        order = sampler if isinstance(sampler, EpochSampler) else None
+        how = {"batch_sampler": LengthBatches(examples.arrays, batch_size, order)}
     return DataLoader(
         examples,
-        batch_size,
-        sampler=sampler,
+        **how,
         num_workers=workers,
-        collate_fn=collate,
-        drop_last=drop_last,
+        collate_fn=partial(collate, codec=examples.codec),
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_parent if workers else None,

@@ -1,10 +1,12 @@
-"""Draw a small set of pictures and do the main job on it: fit, evaluate, predict; no network, no pretrained weights."""
+"""Draw a small set of pictures or texts and do the main job on it: fit, evaluate, predict; nothing is downloaded."""
 
 from __future__ import annotations
 
 import colorsys
+import csv
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,6 +146,78 @@ class _Demo:
     settings: dict[str, Any]
     one: str
     next: str
+    test: str = "test"
+    things: str = "pictures"
+
+
+#: What people write to a shop: for each label how its messages speak of a thing.
+_MESSAGES: dict[str, tuple[str, ...]] = {
+    "delivery": (
+        "when will {} arrive",
+        "{} has not come yet",
+        "the parcel with {} is late",
+        "can you bring {} on another day",
+        "nobody was at home when {} came",
+        "where is {} now",
+    ),
+    "refund": (
+        "I want to send {} back",
+        "{} is broken, I would like my money back",
+        "please take {} back",
+        "{} is not what I ordered, how do I return it",
+        "I have returned {} and still wait for the money",
+        "{} does not fit me, may I return it",
+    ),
+    "payment": (
+        "I was charged twice for {}",
+        "my card is not accepted when I buy {}",
+        "can I pay for {} in two parts",
+        "where do I find the bill for {}",
+        "the price of {} on my bill is wrong",
+        "which cards can I use to pay for {}",
+    ),
+}
+_THINGS = ("the lamp", "my new shoes", "the red coat", "this kettle", "a book", "the garden chairs", "our sofa")
+_OPENINGS = (
+    "Hello,",
+    "Hi there,",
+    "Good morning,",
+    "Dear team,",
+    "Excuse me,",
+    "Quick question:",
+    "Sorry to ask again,",
+)
+_CLOSINGS = ("thanks", "please help", "thank you for a quick answer", "what can I do?", "any news?", "best wishes", "")
+
+
+def draw_messages(file: str | os.PathLike[str], number: int, seed: int) -> None:
+    """Write messages to a shop, with slips of the pen, and their labels as a table of two columns, `text` and `label`.
+
+    Args:
+        file: where, a `.csv` file.
+        number: messages for each label.
+        seed: the same seed writes the same messages.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for label, forms in _MESSAGES.items():
+        for _ in range(number):
+            opening, form, thing, closing = (
+                words[int(rng.integers(len(words)))] for words in (_OPENINGS, forms, _THINGS, _CLOSINGS)
+            )
+            letters = list(f"{opening} {form.format(thing)} {closing}".strip())
+            for place in rng.integers(len(letters) - 1, size=len(letters) // 8):
+                letters[place], letters[place + 1] = letters[place + 1], letters[place]
+            rows.append(("".join(letters), label))
+    with open(file, "w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerows([("text", "label"), *(rows[place] for place in rng.permutation(len(rows)))])
+
+
+def _draw_texts(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for seed, (part, number) in enumerate({"train": 200, "val": 40, "test": 60}.items()):
+        draw_messages(folder / f"{part}.csv", number, seed)
 
 
 def _draw_labelled(folder: Path) -> None:
@@ -178,6 +252,17 @@ _DEMOS = {
         "   recipes fit segmenter cells/ --out cells-model\n"
         "   recipes predict cells-model image.png --output masks/",
     ),
+    "text-classifier": _Demo(
+        f"messages of {len(_MESSAGES)} kinds",
+        _draw_texts,
+        {"backbone": "ngrams"},
+        {"epochs": 2},
+        "When will my new lamp arrive?",
+        "with texts of your own, in a table with the columns text and label:\n"
+        "   recipes fit text-classifier reviews.csv --out reviews\n   recipes predict reviews 'I loved it'",
+        "test.csv",
+        "texts",
+    ),
 }
 
 
@@ -201,8 +286,8 @@ def run(task: str, out: str) -> None:
         raise OutputError(f"{printable(folder)} exists already; remove it, or choose another with --out")
     artifact.check_output(folder / "model", overwrite=False)
     began, demo = time.perf_counter(), _DEMOS[task]
-    data, model = folder / "pictures", folder / "model"
-    say(f"1. Drawing {demo.drawn} in {printable(data)}, none of them twice.")
+    data, model = folder / demo.things, folder / "model"
+    say(f"1. Drawing {demo.drawn} in {printable(data)}.")
     demo.draw(data)
     options, settings = demo.options, demo.settings
     flags = " ".join(
@@ -215,21 +300,22 @@ def run(task: str, out: str) -> None:
     fitted = task_class(task)(**options).fit(data, out=model, **settings)
 
     say(
-        f"\n3. Scoring it on pictures it has never seen:\n   recipes evaluate {printable(model)} "
-        f"{printable(data / 'test')}"
+        f"\n3. Scoring it on {demo.things} it has never seen:\n   recipes evaluate {printable(model)} "
+        f"{printable(data / demo.test)}"
     )
-    evaluation = fitted.evaluate(data / "test")
-    say(f"   {fitted.decisive} {evaluation.scores[fitted.decisive]:.0%} on {evaluation.examples} pictures")
+    evaluation = fitted.evaluate(data / demo.test)
+    say(f"   {fitted.decisive} {evaluation.scores[fitted.decisive]:.0%} on {evaluation.examples} {demo.things}")
 
-    one = data / demo.one
+    texts = fitted.codec is not None and fitted.codec.ragged
+    one = demo.one if texts else os.fspath(data / demo.one)
     prediction = fitted.predict(one)[0]
-    words = f"{printable(model)} {printable(one)}"
+    words = f"{printable(model)} {shlex.quote(one) if texts else printable(one)}"
     if fitted.codec is not None and fitted.codec.dense:
         say(f"\n4. Predicting one picture:\n   recipes predict {words} --masks overlay --output {printable(folder)}")
         (written,) = prediction.save(folder, "overlay", name="overlay")
         say(f"   {', '.join(f'{label} {share:.0%}' for label, share in prediction.areas.items())}")
         say(f"   the mask over the picture: {printable(written)}")
     else:
-        say(f"\n4. Predicting one picture:\n   recipes predict {words}")
+        say(f"\n4. Predicting one {demo.things[:-1]}:\n   recipes predict {words}")
         say(f"   {prediction.label} with a score of {prediction.score:.2f}")
     say(f"\nDone in {time.perf_counter() - began:.0f} s. Now {demo.next}")

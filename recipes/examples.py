@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from recipes import images
-from recipes.codec import cores
+from recipes.codec import Codec, cores
 from recipes.display import console, counted, listed, say
 from recipes.errors import DataError, did_you_mean, printable
 
@@ -50,6 +50,7 @@ class Examples:
     unreadable: list[str] = field(default_factory=list)
     amounts: list[list[int]] | None = None
     names: list[str] | None = None
+    _encoded: tuple[Codec, list[Any]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -63,6 +64,12 @@ class Examples:
             amounts=None if self.amounts is None else [self.amounts[place] for place in places],
             names=None if self.names is None else [self.names[place] for place in places],
         )
+
+    def encoded(self, codec: Codec) -> list[Any]:
+        """Every input as the network takes it, computed once for a codec; for inputs as small as texts."""
+        if self._encoded is None or self._encoded[0] != codec:
+            self._encoded = codec, codec.encoded(self.inputs)
+        return self._encoded[1]
 
     def counts(self) -> list[int]:
         """How many examples each label has; of masks, how many pixels."""
@@ -325,16 +332,79 @@ def in_threads(function: Callable[[S], T], sources: Sequence[S]) -> Iterator[T]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def stratified_split(targets: Sequence[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Places to keep and to hold out: the same share of every label, at least one where it has two or more."""
+def stratified_split(
+    targets: Sequence[Any], fraction: float, seed: int, groups: Sequence[Hashable] | None = None
+) -> tuple[list[int], list[int]]:
+    """Places to keep and to hold out: the same share of every label, at least one where it has two or more.
+
+    Args:
+        targets: for each example the place of its label, or a tuple of the places of all its labels.
+        fraction: the share to hold out.
+        seed: governs which ones.
+        groups: what each example belongs to; members of one group, such as copies, stay on one side.
+    """
     rng = np.random.default_rng(seed)
     held_out: list[int] = []
-    for label in range(max(targets, default=-1) + 1):
-        places = np.flatnonzero(np.asarray(targets) == label)
-        number = min(max(round(fraction * len(places)), 1), len(places) - 1)
-        held_out += rng.permutation(places)[: max(number, 0)].tolist()
+    if groups is not None or any(isinstance(target, tuple) for target in targets):
+        held_out = _held_out_groups(targets, fraction, rng, range(len(targets)) if groups is None else groups)
+    else:
+        for label in range(max(targets, default=-1) + 1):
+            places = np.flatnonzero(np.asarray(targets) == label)
+            number = min(max(round(fraction * len(places)), 1), len(places) - 1)
+            held_out += rng.permutation(places)[: max(number, 0)].tolist()
     apart = set(held_out)
     return [place for place in range(len(targets)) if place not in apart], sorted(held_out)
+
+
+def _held_out_groups(
+    targets: Sequence[Any], fraction: float, rng: np.random.Generator, groups: Sequence[Hashable]
+) -> list[int]:
+    """Places to hold out, whole groups of them, so that each label has its share.
+
+    Iterative stratification: the label with the fewest examples left is dealt out first, each group of it to the side
+    that lacks this label most (Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, 2011).
+    """
+    members: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    ordered = list(members.values())
+    units = [ordered[place] for place in rng.permutation(len(ordered))]
+    units.sort(key=len, reverse=True)  # large groups first, while others can still make up for them
+    labels = [Counter(label for place in unit for label in _labels_of(targets[place])) for unit in units]
+    waiting: dict[int, dict[int, int]] = {}
+    for number, own in enumerate(labels):
+        for label in own:
+            waiting.setdefault(label, {})[number] = own[label]
+    lacking = {label: _shares(list(own.values()), fraction) for label, own in waiting.items()}
+    given = {label: [0, 0] for label in waiting}
+    whole = [(1 - fraction) * len(targets), fraction * len(targets)]
+    held_out: list[int] = []
+    while waiting:
+        label = min(waiting, key=lambda one: (sum(waiting[one].values()), one))
+        for number in list(waiting[label]):
+            side = int((lacking[label][1], whole[1]) > (lacking[label][0], whole[0]))
+            if len(waiting[label]) == 1 and any(given[label]) and 0 in given[label]:
+                side = given[label].index(0)
+            held_out += units[number] * side
+            whole[side] -= len(units[number])
+            for one, count in labels[number].items():
+                lacking[one][side] -= count
+                given[one][side] += count
+                del waiting[one][number]
+        waiting = {one: own for one, own in waiting.items() if own}
+    return held_out
+
+
+def _labels_of(target: Any) -> tuple[int, ...]:
+    """The places of an example's labels; -1 stands for none, whose examples are shared out like those of a label."""
+    return (target if isinstance(target, tuple) else (target,)) or (-1,)
+
+
+def _shares(sizes: Sequence[int], fraction: float) -> list[float]:
+    """How many examples of a label to keep and to hold out, given those in each group."""
+    number = sum(sizes)
+    out = min(max(round(fraction * number), 1), number - 1) if len(sizes) > 1 else 0
+    return [number - out, out]
 
 
 def find_folder(data: Any) -> str:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor, nn
@@ -56,31 +57,30 @@ def features(
         kept = _place(weights or weights_digest(network, head), network, data, examples, view)
     found = _loaded(kept) if kept else None
     if found is not None and len(found) == len(examples):
-        return found, torch.tensor(examples.targets)
+        return found, torch.tensor(np.array([data.codec.target(target) for target in examples.targets]))
     varied = isinstance(view, int)
     encoded = EncodedExamples(examples, data.codec, data.preset if varied else None)
     batches = data.loader(encoded, [(view, place) for place in range(len(examples))] if varied else None)
-    shown = track(batches, "looking at pictures", console=console(), transient=True, disable=quiet)
-    computed, targets = _computed(network, head, shown, mirrored=view == "mirrored")
+    shown = track(batches, f"looking at {data.codec.things}", console=console(), transient=True, disable=quiet)
+    computed, targets = _computed(network, shown, mirrored=view == "mirrored")
+    if data.codec.ragged:  # batches are of similar length; the examples' own order is what is kept
+        order = torch.tensor([place for batch in batches.batch_sampler or () for place in batch]).argsort()
+        computed, targets = computed[order], targets[order]
     if kept and len(computed) == len(examples):  # all of them could be read
         _keep(kept, computed)
     return computed, targets
 
 
 @torch.no_grad()
-def _computed(network: Network, head: nn.Module, batches: Any, mirrored: bool) -> tuple[Tensor, Tensor]:
-    given: list[Tensor] = []
+def _computed(network: Network, batches: Any, mirrored: bool) -> tuple[Tensor, Tensor]:
+    found: list[Tensor] = []
     targets: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float().cpu()))
-    try:
-        for batch in batches:
-            if batch is not None:
-                pixels = batch[0].to(network.mean.device)
-                network(pixels.flip(3) if mirrored else pixels)
-                targets.append(batch[1])
-    finally:
-        handle.remove()
-    return torch.cat(given), torch.cat(targets)
+    for batch in batches:
+        if batch is not None:
+            inputs = batch[0].to(network.device)
+            found.append(network.features(inputs.flip(3) if mirrored else inputs).float().cpu())
+            targets.append(batch[1])
+    return torch.cat(found), torch.cat(targets)
 
 
 def weights_digest(network: Network, head: nn.Module) -> str:
@@ -96,14 +96,17 @@ def weights_digest(network: Network, head: nn.Module) -> str:
 
 def _place(weights: str, network: Network, data: DataModule, examples: Examples, view: View) -> Path:
     """The cache's file for these features; everything that they depend on is in its name."""
-    prints = data.splits.fingerprints
     varied = [view, data.preset.seed, asdict(data.preset.augment)] if isinstance(view, int) else view
     encoding = {name: value for name, value in asdict(data.codec).items() if name not in ("labels", "mirror")}
     # Another batch size, device or version may round otherwise, and equal runs shall end equal to the last bit.
     versions = [version(library) for library in ("torch-recipes", "torch", "torchvision", "timm", "pillow")]
-    rounding = [versions, network.mean.device.type, data.preset.batch_size]
-    files = [prints[data.splits.name(path)] for path in examples.inputs]
-    key = json.dumps([weights, encoding, network.config, varied, rounding, files])
+    rounding = [versions, network.device.type, data.preset.batch_size]
+    if data.codec.ragged:
+        contents: list[Any] = examples.inputs
+    else:
+        prints = data.splits.fingerprints
+        contents = [prints[data.splits.name(path)] for path in examples.inputs]
+    key = json.dumps([weights, encoding, network.config, varied, rounding, contents])
     return folder() / f"{artifact.digest(key.encode())}.safetensors"
 
 

@@ -15,7 +15,12 @@ from recipes import tiles
 from recipes.backbones import Network
 from recipes.codec import Codec, encoded_batches
 from recipes.crops import Dense
+from recipes.display import say
 from recipes.errors import DataError, OptionError
+from recipes.texts import by_length, cut, size
+
+# Texts that are read at once, in batches.
+_LOOK_AHEAD = 16
 
 
 @torch.inference_mode()
@@ -48,18 +53,32 @@ def outputs(
     network = network.eval().to(place)
     if codec.dense:
         batch_size = 1  # images differ in size, and one may fill the memory
-    for rows in encoded_batches(codec, sources, batch_size, workers, ahead=0 if place.type == "cpu" else 4):
+    # Of texts many are read at once, so that those of similar length meet.
+    number = batch_size if not codec.ragged or batch_size == 1 else batch_size * _LOOK_AHEAD
+    total = shortened = 0
+    for rows in encoded_batches(codec, sources, number, workers, ahead=0 if place.type == "cpu" else 4):
         good = [array for _, array in rows if not isinstance(array, DataError)]
+        if codec.ragged:
+            total, shortened = total + len(rows), shortened + sum(map(cut, good))
         if codec.dense:
             scores: Iterator[Any] = (_labelled(network, codec, image, place, probabilities) for image in good)
         else:
-            scores = iter(_scored(network, codec, good, place) if good else ())
+            scores = iter(_scored(network, codec, good, batch_size, place))
         yield from [(source, array if isinstance(array, DataError) else next(scores)) for source, array in rows]
+    if shortened:
+        say(f"note: {shortened:,} of {total:,} texts were cut, because they are too long for the model")
 
 
-def _scored(network: Network, codec: Codec, arrays: list[Any], place: torch.device) -> Any:
-    pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
-    return scores_of(network, codec, pixels.to(place)).float().cpu().numpy()
+def _scored(network: Network, codec: Codec, arrays: list[Any], batch_size: int, place: torch.device) -> list[Any]:
+    found: list[Any] = [None] * len(arrays)
+    whole = [list(range(len(arrays)))] if arrays else []
+    for batch in by_length(list(map(size, arrays)), batch_size, range(len(arrays))) if codec.ragged else whole:
+        inputs = torch.from_numpy(codec.stacked([arrays[number] for number in batch]))
+        for number, scores in zip(
+            batch, scores_of(network, codec, inputs.to(place)).float().cpu().numpy(), strict=True
+        ):
+            found[number] = scores
+    return found
 
 
 def _labelled(network: Network, codec: Codec, image: Dense, place: torch.device, probabilities: bool) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from torch import nn
 
 from recipes import artifact, backbones
-from recipes.backbones import Network
+from recipes.backbones import ImageNetwork, Network
 from recipes.errors import ModelError, OptionError, WeightsError, did_you_mean, printable
 
 _LIBRARY = "segmentation_models_pytorch"
@@ -48,7 +48,7 @@ def check(architecture: str, backbone: str, *, pretrained: bool, weights: str | 
         backbones.check(backbone, pretrained=pretrained, weights=weights)
 
 
-def build(architecture: str, backbone: str, labels: int, *, pretrained: bool, weights: str | None) -> Network:
+def build(architecture: str, backbone: str, labels: int, *, pretrained: bool, weights: str | None) -> ImageNetwork:
     """A network by name, with a score for each label at each pixel.
 
     Args:
@@ -64,7 +64,7 @@ def build(architecture: str, backbone: str, labels: int, *, pretrained: bool, we
     """
     if architecture.startswith(_TORCHVISION):
         body, settings = _torchvision(architecture, labels, pretrained, weights)
-        return Network(body, _MEAN, _STD, settings)
+        return ImageNetwork(body, _MEAN, _STD, settings)
     name = backbones.opened_name(backbone)
     config = backbones.weights_config(name)
     overlay = backbones.fetched_weights(name, config) if pretrained and weights is None else {}
@@ -77,7 +77,7 @@ def build(architecture: str, backbone: str, labels: int, *, pretrained: bool, we
     if weights is not None:
         _check_fit(body, name, weights)
     settings = {"library": _LIBRARY, "architecture": architecture, "args": {"encoder": _architecture_of(name)}}
-    return Network(body, tuple(config.mean), tuple(config.std), settings)
+    return ImageNetwork(body, tuple(config.mean), tuple(config.std), settings)
 
 
 def reopen(settings: Any, labels: int, figures: Figures, folder: Path, digest: str) -> Network:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from recipes import backbones
 from recipes.backbones import Network
@@ -86,7 +86,7 @@ def _faster_on_cpu(network: Network, loss: Loss, data: DataModule) -> str:
     """
     keep_freed_memory()  # as training will, or the two would be compared under other conditions
     examples = EncodedExamples(data.splits.train, data.codec, data.preset)
-    batch = collate([examples[0, place] for place in range(min(data.preset.batch_size, len(examples)))])
+    batch = collate([examples[0, place] for place in range(min(data.preset.batch_size, len(examples)))], data.codec)
     if batch is None:
         return "32"
     pixels, targets, _ = batch
@@ -253,12 +253,19 @@ def _logistic_regression(
         weight, bias = _minimised(x, seen[1], weight, bias, strength, weights)
         scores = (held_out[0] - mean) / std @ weight.T + bias if held_out else None
         # Cross entropy is steadier than accuracy on few examples.
-        loss = float(cross_entropy(scores, held_out[1], weights)) if held_out and scores is not None else 0.0
+        loss = float(_loss(scores, held_out[1], weights)) if held_out and scores is not None else 0.0
         if loss < lowest:
             lowest, chosen = loss, (weight, bias)
     torch.set_num_threads(threads)
     weight, bias = chosen
     return weight / std, bias - weight @ (mean / std)
+
+
+def _loss(scores: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Cross entropy of places of labels; of zeros and ones the sum over the labels, each a regression of its own."""
+    if not targets.is_floating_point():
+        return cross_entropy(scores, targets, weights)
+    return binary_cross_entropy_with_logits(scores, targets, weights, reduction="sum") / len(scores)
 
 
 def _minimised(
@@ -269,7 +276,7 @@ def _minimised(
 
     def loss() -> Tensor:
         search.zero_grad()
-        value = cross_entropy(x @ weight.T + bias, y, weights) + 0.5 * strength * weight.square().sum()
+        value = _loss(x @ weight.T + bias, y, weights) + 0.5 * strength * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -22,7 +22,7 @@ class Preset:
     Args:
         epochs: how often the network sees every training picture; early stopping may end sooner, and 0 fits the last
             layer alone.
-        batch_size: pictures in one step.
+        batch_size: examples in one step; of texts as many tokens as this many have on average.
         find_batch_size: take the largest batch that fits into memory and leaves ten steps in an epoch.
         optimizer: any optimizer that timm or torch knows by name, such as `adamw`, `sgd` or `lion`.
         lr: the highest learning rate, reached after the warm-up, for the layers nearest the output.
@@ -39,7 +39,7 @@ class Preset:
         clip_grad: the largest norm of a gradient; 0 for no limit.
         label_smoothing: the share of a label's weight that is spread over all labels, 0 to 1.
         class_weights: balanced lets labels with few pictures count as much as those with many.
-        mixup: the strength of mixing pairs of pictures and their labels; 0 for none.
+        mixup: the strength of mixing pairs of pictures (of texts the embeddings) and their labels; 0 for none.
         cutmix: the strength of pasting a part of one picture into another; 0 for none.
         mix_off: the share of all epochs, at the end, in which nothing is mixed.
         crop_scale: the smallest share of a picture's area that a random crop keeps; 1 for no random crops.
@@ -256,6 +256,45 @@ _MASKS = Preset(
     color_jitter=0.2,
     patience=10,
 )
+
+# Texts are not varied; a pretrained encoder needs small steps, and few of them.
+_TEXTS = Preset(
+    epochs=5,
+    lr=1e-4,
+    weight_decay=0.01,
+    crop_scale=1.0,
+    hflip=0.0,
+    val_fraction=0.1,
+    patience=3,
+)
+
+TEXT_PRESETS: dict[str, Preset] = {
+    "default": _TEXTS,
+    "quick": dataclasses.replace(_TEXTS, epochs=0),
+    "best": dataclasses.replace(_TEXTS, epochs=10, ema=0.998, patience=5),
+    "scratch": dataclasses.replace(_TEXTS, epochs=30, lr=5e-4, layer_decay=1.0, head_first=False, patience=8),
+}
+
+# N-grams are learnt from nothing. Each batch changes few of the embeddings, which AdaGrad takes into account (Duchi et
+# al. 2011); limits on gradients and decay would have to touch all of them in every step.
+_NGRAMS = dataclasses.replace(
+    _TEXTS,
+    epochs=4,
+    optimizer="adagrad",
+    lr=0.05,
+    weight_decay=0.0,
+    layer_decay=1.0,
+    head_first=False,
+    clip_grad=0.0,
+    precision="32",
+)
+
+NGRAM_PRESETS: dict[str, Preset] = {
+    "default": _NGRAMS,
+    "quick": dataclasses.replace(_NGRAMS, epochs=2),
+    "best": dataclasses.replace(_NGRAMS, epochs=8, patience=4),
+    "scratch": _NGRAMS,
+}
 
 MASK_PRESETS: dict[str, Preset] = {
     "default": _MASKS,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -25,6 +27,8 @@ class Prediction:
         score: that label's score, 0 to 1.
         scores: every label's score; they add up to 1, in the order of the model's labels.
         error: why the input could not be read, or None.
+        text: the input itself where it is a text, or a pair of texts; else None.
+        labels: where several labels may apply those that do, whose scores then do not add up to 1; else None.
     """
 
     file: str | None
@@ -32,14 +36,26 @@ class Prediction:
     score: float | None
     scores: Mapping[str, float] = field(default_factory=dict, repr=False)
     error: str | None = None
+    text: str | tuple[str, str] | None = None
+    labels: tuple[str, ...] | None = None
 
     def top(self, most: int) -> list[tuple[str, float]]:
         """The labels with the highest scores, best first."""
         return sorted(self.scores.items(), key=lambda item: -item[1])[:most]
 
     def row(self, top_k: int = 1) -> dict[str, Any]:
-        """The prediction as one flat row: file, label, score, with more labels label_2, score_2, …, and error."""
-        row: dict[str, Any] = {"file": self.file, "label": self.label, "score": self.score}
+        """The prediction as one flat row: file (text), label, score, with more labels label_2, score_2, …, and error.
+
+        Where several labels may apply, those that do stand before them, as `a|b`.
+        """
+        row: dict[str, Any] = {"file": self.file}
+        if isinstance(self.text, str):
+            row = {"text": self.text}
+        elif self.text is not None:
+            row = {"text": self.text[0], "text_2": self.text[1]}
+        if self.labels is not None:
+            row["labels"] = "|".join(self.labels)
+        row |= {"label": self.label, "score": self.score}
         best = [*self.top(top_k), *[(None, None)] * top_k]
         for place in range(2, top_k + 1):
             row[f"label_{place}"], row[f"score_{place}"] = best[place - 1]
@@ -56,7 +72,8 @@ class Evaluation:
         labels: the labels' names, in the order of the rows below.
         per_label: for each label its figures: precision, recall and F1 (0 to 1) and its support (examples); of masks
             IoU, Dice, precision, recall and its pixels.
-        confusion: `confusion[i][j]` examples (pixels) of label i were predicted as label j.
+        confusion: `confusion[i][j]` examples (pixels) of label i were predicted as label j; empty where an example may
+            have several labels.
         unreadable: files that could not be read, and so were not scored.
         worst: the examples that the model does worst on, worst first, each with its file and figures; 20 at most.
     """
@@ -78,6 +95,14 @@ class Evaluation:
         """Everything as plain values, as the shell's JSON has it."""
         return dataclasses.asdict(self)
 
+    def worst_csv(self) -> str:
+        """The worst examples as a table, one row each, as spreadsheets read it."""
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(self.worst[0]) if self.worst else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: plain_cell(name, value) for name, value in row.items()} for row in self.worst)
+        return file.getvalue()
+
     def show(self, title: str, file: IO[str] | None = None) -> None:
         """Print the scores as a table, on stderr unless another file is given."""
         names = list(next(iter(self.per_label.values()), {}))
@@ -91,12 +116,27 @@ def _plain(name: str, value: float) -> float | int:
     return int(value) if name in ("support", "pixels") else value
 
 
+def plain_cell(name: str, value: Any) -> Any:
+    """A value that no spreadsheet takes for a formula: a path gets `./` before it, other text an apostrophe.
+
+    Both leave the meaning exact: `./=1.jpg` is the same file, and a leading apostrophe is taken off again (text that
+    begins with one gets a second).
+    """
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")):
+        return value
+    if name == "file":
+        return value if value.startswith("'") else os.path.join(".", value)
+    return f"'{value}"
+
+
 @dataclass
 class History:
     """What happened in training.
 
     Args:
-        epochs: one row for each epoch: epoch, train_loss, val_loss, the scores, images_per_second; None for a number
+        epochs: one row for each epoch: epoch, train_loss, val_loss, the scores, examples_per_second; None for a number
             that was none.
         best_epoch: the epoch whose weights were kept; 0 is the state before the first.
         precision: what the run computed in.
@@ -123,7 +163,7 @@ class History:
         figure = Figure(figsize=(10, 4), layout="constrained")
         names = dict.fromkeys(name for row in self.epochs for name in row)
         losses = [name for name in names if name.endswith("loss")]
-        scores = [name for name in names if name not in (*losses, "epoch", "images_per_second")]
+        scores = [name for name in names if name not in (*losses, "epoch", "examples_per_second")]
         kinds = {"loss": losses, "validation scores": scores}
         for axes, (title, lines) in zip(figure.subplots(1, 2), kinds.items(), strict=True):
             for name in lines:

@@ -51,10 +51,8 @@ class Task(ABC):
     command: ClassVar[str]
     #: The class of the task's codec.
     codec_class: ClassVar[type[Codec]]
-    #: The score that decides which epoch is kept.
-    decisive: ClassVar[str] = "accuracy"
-    #: The task's presets by name.
-    presets: ClassVar[Mapping[str, Preset]] = presets.PRESETS
+    #: Settings of a preset that this task has no use for; the shell's help leaves them out.
+    foreign: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         self.codec: Codec | None = None
@@ -63,6 +61,16 @@ class Task(ABC):
         self._recipe: dict[str, Any] = {}
         self._records: dict[str, bytes] = {}  # files about the run, as they are saved with the model
         self._scores: dict[str, float] = {}
+
+    @property
+    def decisive(self) -> str:
+        """The score that decides which epoch is kept."""
+        return "accuracy"
+
+    @property
+    def presets(self) -> Mapping[str, Preset]:
+        """The task's presets by name."""
+        return presets.PRESETS
 
     # -- what a task fills in -----------------------------------------------------------------------------------------
 
@@ -117,12 +125,13 @@ class Task(ABC):
         quiet: bool = False,
         **settings: Any,
     ) -> Self:
-        """Train on a folder of examples and keep the best epoch.
+        """Train on labelled examples and keep the best epoch.
 
         Args:
             data: a folder with a folder of pictures for each label or, for masks, with `images/` and `masks/`; or one
-                that holds `train/` and `val/` (also `valid/`, `validation/`) and perhaps `test/` folders of that form.
-            val: a folder of the same form for validation; without one a stratified part of `data` is set aside.
+                that holds `train/` and `val/` (also `valid/`, `validation/`) and perhaps `test/` folders of that form;
+                for texts a table (CSV, TSV, JSONL, Parquet), a folder of tables or of text files, or a data frame.
+            val: data of the same form for validation; without any a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
             out: a folder to save the model to; without it nothing is written but the cache of features.
             resume: go on with the run in `out` that was stopped or killed; it ends as if it had never been.
@@ -168,6 +177,8 @@ class Task(ABC):
                 self._records[artifact.METRICS] = self.history.csv().encode()
                 self._records[artifact.CURVES] = self.history.png()
             held_out = batches.splits.val
+            if len(held_out):
+                self.codec = batches.codec.calibrated(self._outputs(held_out, []))
             evaluation = self._scored(held_out) if len(held_out) else None
             self._scores = evaluation.scores if evaluation else {}
             if run and evaluation:
@@ -193,7 +204,8 @@ class Task(ABC):
         """Predict one input or many.
 
         Args:
-            inputs: a path, a directory, a glob, a PIL image, an array, a tensor, or any list of these.
+            inputs: a path, a directory, a glob, a PIL image, an array, a tensor, or any list of these; for texts a
+                text or a list of texts, a file of lines, a table, a data frame, or a folder of text files.
             batch_size: inputs in one step; it changes speed and memory, not results.
             workers: threads that read ahead; -1 chooses by the machine.
             device: auto (a GPU if there is one), or a name that torch knows.
@@ -241,8 +253,8 @@ class Task(ABC):
         """Score the model on labelled data; labels are matched by name, not by position.
 
         Args:
-            data: a folder with a folder of examples for each label; of a folder that holds splits, `test/` is taken,
-                or `val/` where there is no `test/`.
+            data: data of the form that the model was fitted on; of a folder that holds splits, `test` is taken, or
+                `val` where there is no `test`.
             batch_size: examples in one step.
             workers: threads that read ahead; -1 chooses by the machine.
             device: auto (a GPU if there is one), or a name that torch knows.
@@ -377,7 +389,7 @@ class Task(ABC):
 
     def _save(self, folder: str | os.PathLike[str], overwrite: bool = True, keep_checkpoint: bool = False) -> Path:
         codec, network = self._fitted()
-        weights = artifact.weights_bytes(network.body.state_dict())
+        weights = artifact.weights_bytes(network.native_state())
         manifest = {
             "format": artifact.FORMAT,
             "recipes": recipes.__version__,
@@ -389,7 +401,7 @@ class Task(ABC):
             "scores": self._scores,
             "history": dataclasses.asdict(self.history) if self.history else None,
         }
-        files = {artifact.WEIGHTS: weights, **self._records}
+        files = {artifact.WEIGHTS: weights, **network.files, **self._records}
         if config := self.library_config(codec, network):
             files[artifact.CONFIG] = artifact.json_bytes(config)
         files[artifact.MANIFEST] = artifact.json_bytes(manifest)
@@ -408,29 +420,32 @@ class Task(ABC):
 
         for source, output in inference.outputs(network, codec, sources, **running):
             if isinstance(output, DataError):
-                file = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-                yield codec.failed(file, getattr(output, "reason", str(output)))
+                named = os.fspath(source) if isinstance(source, os.PathLike) else source
+                told = named if isinstance(named, (str, tuple)) else None
+                yield codec.failed(told, getattr(output, "reason", str(output)))
             else:
                 yield codec.decode(output, source)
 
     def _scored(self, examples: Examples, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:
+        lost: list[str] = []
+        evaluation = self.evaluation(self._outputs(examples, lost, batch_size, workers, device))
+        return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
+
+    def _outputs(
+        self, examples: Examples, lost: list[str], batch_size: int = 32, workers: int = -1, device: str = "auto"
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """Source, output and target of each example; `lost` gets the names of those that cannot be read."""
         from recipes import inference
 
         codec, network = self._fitted()
-        lost: list[str] = []
-
-        def rows() -> Iterator[tuple[Any, Any, Any]]:
-            results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
-            for (source, output), target in zip(results, examples.targets, strict=True):
-                if isinstance(output, DataError):
-                    lost.append(str(source))
-                else:
-                    yield source, output, target
-            if len(lost) == len(examples):
-                raise DataError("none of the examples can be read")
-
-        evaluation = self.evaluation(rows())
-        return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
+        results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
+        for (source, output), target in zip(results, examples.targets, strict=True):
+            if isinstance(output, DataError):
+                lost.append(str(source))
+            else:
+                yield source, output, target
+        if len(lost) == len(examples):
+            raise DataError("none of the examples can be read")
 
 
 @dataclass(frozen=True)
@@ -457,7 +472,9 @@ def show_splits(splits: Splits) -> None:
     ]
     if len(rows) > _MOST_ROWS:
         rows = [*rows[:_MOST_ROWS], (f"… {len(rows) - _MOST_ROWS} more", *("" for _ in present))]
-    rows.append(("all" if splits.train.amounts is None else "images", *(len(part) for part in present.values())))
+    several = any(isinstance(target, tuple) for target in splits.train.targets[:1])
+    whole = "examples" if several else "all" if splits.train.amounts is None else "images"
+    rows.append((whole, *(len(part) for part in present.values())))
     what = "labels" if splits.train.amounts is None else "labels, by pixels"
     console().print(table(f"{len(splits.train.labels)} {what}", ("label", *present), rows))
     for note in splits.notes:
@@ -479,7 +496,8 @@ def show_result(task: Task, evaluation: Evaluation | None, where: Path | None) -
         say(f"{done} in {history.seconds:.0f} s ({history.precision}){kept}{ended}")
     if history is not None and history.stopped and where is not None:
         say("to go on with the run: the same command with --resume (resume=True)")
+    thing = "TEXT" if task.codec is not None and task.codec.ragged else "PICTURE"
     if where is not None:
-        say(f"saved to {printable(where)}; next: recipes predict {shlex.quote(printable(where))} PICTURE")
+        say(f"saved to {printable(where)}; next: recipes predict {shlex.quote(printable(where))} {thing}")
     else:
-        say('next: .predict("PICTURE"), .save("FOLDER")')
+        say(f'next: .predict("{thing}"), .save("FOLDER")')

@@ -63,7 +63,7 @@ class TrainingModule(pl.LightningModule):
         pixels, targets, lost = batch
         self.lost.update(lost)
         value = self.loss(self.step_network(pixels), targets)
-        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(pixels))
+        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(targets))
         return value
 
     def on_validation_epoch_start(self) -> None:

@@ -23,12 +23,14 @@ ROWS = [
     ["demo"],
     ["loading"],
     ["tasks"],
+    ["classifier"],
     ["task"],
     ["mask_losses", "mask_prediction", "contact_sheets"],
     ["training", "callbacks", "preparing", "training_module", "features", "inference", "tiles", "data"],
-    ["mask_networks", "backbones"],
+    ["mask_networks", "text_networks", "backbones"],
     ["presets"],
-    ["mask_examples", "mask_pairs", "mask_keys", "masks", "mask_files", "examples", "codec", "artifact"],
+    ["mask_examples", "mask_pairs", "mask_keys", "masks", "mask_files"],
+    ["text_examples", "tables", "texts", "examples", "codec", "artifact"],
     ["crops"],
     ["images"],
     ["catalog", "results"],
@@ -43,7 +45,9 @@ DOORS = {
     "segmentation_models_pytorch": {"mask_networks", "mask_losses"},
     "pycocotools": {"masks", "mask_files"},
     "torchvision": {"backbones", "data", "images", "mask_networks"},  # networks, mixup, augmentation policies
-    "torchmetrics": {"training_module", "tasks"},  # the type of a collection; a task's own scores
+    "torchmetrics": {"training_module", "classifier", "tasks"},  # the type of a collection; a task's own scores
+    "transformers": {"text_networks"},
+    "tokenizers": {"texts"},
     "huggingface_hub": {"artifact"},
     "safetensors": {"artifact", "backbones"},
     "matplotlib": {"results"},
@@ -53,11 +57,13 @@ DOORS = {
     "rich": {"display", "callbacks", "examples", "features"},  # progress bars
     "yaml": {"artifact", "cli"},
     "numpy": {
+        "classifier",
         "codec",
         "crops",
         "data",
         "demo",
         "examples",
+        "features",
         "images",
         "inference",
         "mask_files",
@@ -67,6 +73,9 @@ DOORS = {
         "masks",
         "preparing",
         "tasks",
+        "text_examples",
+        "text_networks",
+        "texts",
         "training",
         "training_module",
     },
@@ -82,6 +91,7 @@ HEAVY = {
     "mask_losses",
     "mask_networks",
     "preparing",
+    "text_networks",
     "tiles",
     "training",
     "training_module",
@@ -146,7 +156,7 @@ def test_each_library_comes_in_by_its_door(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(modules()) - HEAVY))
 def test_light_modules_do_not_import_heavy_ones_at_the_top(name: str) -> None:
-    heavy = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", *(f"recipes.{one}" for one in HEAVY)}
+    heavy = {"torch", "torchvision", "timm", "transformers", "pytorch_lightning", "torchmetrics", *(f"recipes.{one}" for one in HEAVY)}
     top = {
         one if one.startswith("recipes") else one.split(".")[0] for one in imports(modules()[name], runtime_only=True)
     }
@@ -205,6 +215,7 @@ def test_the_public_names_are_these() -> None:
         "Preset",
         "RecipesError",
         "Segmenter",
+        "TextClassifier",
         "load",
         "__version__",
     ]

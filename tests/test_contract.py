@@ -65,6 +65,17 @@ def draw_masked(folder: Path) -> None:
         Image.fromarray(mask).save(folder / "masks" / f"{number:02}.png")
 
 
+def draw_texts(folder: Path) -> None:
+    """Sentences in which a word decides, as files in a folder for each label."""
+    rng = np.random.default_rng(0)
+    words = [f"{one}{other}" for one in ("ba", "do", "ki", "lu", "me") for other in ("ran", "tel", "vis", "zor")]
+    for label, decisive in {"good": "lovely", "bad": "awful", "plain": "usual"}.items():
+        (folder / label).mkdir()
+        for number in range(12):
+            text = [*rng.choice(words, int(rng.integers(2, 9))), decisive]
+            (folder / label / f"{number:02}.txt").write_text(" ".join(rng.permutation(text)))
+
+
 SMALL: dict[str, Small] = {
     "image-classifier": Small(
         {"backbone": "test_resnet", "pretrained": False, "size": 32},
@@ -77,6 +88,12 @@ SMALL: dict[str, Small] = {
         {"epochs": 3, "batch_size": 4, "lr": 1e-2, "layer_decay": 1.0, "crop_scale": 0.8},
         draw_masked,
         {"cutmix": 1.0, "color_jitter": 0.3, "random_erasing": 0.3, "ema": 0.9},
+    ),
+    "text-classifier": Small(
+        {"backbone": "ngrams"},
+        {"epochs": 3, "batch_size": 4, "lr": 0.1},
+        draw_texts,
+        {"mixup": 0.2, "ema": 0.9},
     ),
 }
 
@@ -105,8 +122,17 @@ def unfitted(command: str) -> Any:
 
 
 def pictures(photos: Path) -> list[str]:
+    """The inputs in a folder: paths, or what is written in the files."""
+    if texts := sorted(photos.glob("*/*.txt")):
+        return [path.read_text() for path in texts]
     found = sorted(photos.glob("images/*.png")) or sorted(photos.glob("*/*.png"))
     return [str(path) for path in found]
+
+
+def names(photos: Path) -> list[str]:
+    """The files that a split is made of, by name."""
+    found = [*photos.glob("*/*.txt"), *(photos.glob("images/*.png") or photos.glob("*/*.png"))]
+    return sorted(str(path.relative_to(photos)) for path in found or photos.glob("*/*.png"))
 
 
 def numbers(prediction: Any) -> Any:
@@ -120,7 +146,7 @@ def test_it_learns(fitted: Any, photos: Path) -> None:
 
 def test_predictions_come_in_the_order_of_the_inputs_with_their_files(fitted: Any, photos: Path) -> None:
     inputs = pictures(photos)[::-1]
-    assert [prediction.file for prediction in fitted.predict(inputs)] == inputs
+    assert [prediction.file or prediction.text for prediction in fitted.predict(inputs)] == inputs
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
@@ -137,11 +163,13 @@ def test_batch_size_and_workers_do_not_change_a_result(
 
 def test_validation_and_prediction_see_the_same_pixels(fitted: Any, photos: Path) -> None:
     data, _ = fitted.lightning(photos)
-    for pixels, _, lost in data.val_dataloader():
+    loader = data.val_dataloader()
+    order = [place for batch in loader.batch_sampler for place in batch]
+    for shown, _, lost in loader:
         assert not lost
-        for place, shown in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
-            seen = fitted.codec.encode(data.splits.val.inputs[place])
-            np.testing.assert_array_equal(shown, getattr(seen, "pixels", seen))
+        encoded = [fitted.codec.encode(data.splits.val.inputs[place]) for place in order[: len(shown)]]
+        seen = fitted.codec.stacked([getattr(one, "pixels", one) for one in encoded])
+        np.testing.assert_array_equal(shown.numpy(), seen)
         break
 
 
@@ -167,8 +195,7 @@ def test_a_model_folder_holds_json_yaml_and_safetensors_only(fitted: Any, tmp_pa
 def test_the_split_is_recorded_by_file_name(fitted: Any, photos: Path, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
     split = json.loads((tmp_path / "model" / "split.json").read_text())
-    names = [str(Path(path).relative_to(photos)) for path in pictures(photos)]
-    assert sorted(split["train"] + split["val"]) == names
+    assert sorted(split["train"] + split["val"]) == names(photos)
     assert not set(split["train"]) & set(split["val"])
 
 
@@ -213,9 +240,10 @@ def test_a_wrong_setting_gets_the_nearest_right_one(unfitted: Any, photos: Path)
 
 def test_a_missing_input_is_an_error_and_a_row(fitted: Any, photos: Path) -> None:
     good = pictures(photos)[0]
-    with pytest.raises(DataError, match="does not exist"):
-        fitted.predict(["nowhere.png", good])
-    rows = list(fitted.predict_each(iter(["nowhere.png", good])))
+    missing = "" if fitted.codec.ragged else "nowhere.png"
+    with pytest.raises(DataError, match="does not exist|is empty"):
+        fitted.predict([missing, good])
+    rows = list(fitted.predict_each(iter([missing, good])))
     assert [row.error is None for row in rows] == [False, True]
 
 

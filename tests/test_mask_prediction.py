@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate, pad
 
 import recipes
 from recipes import Segmenter, tiles
-from recipes.backbones import Network
+from recipes.backbones import ImageNetwork
 from recipes.cli import main
 from recipes.crops import DensePreparation
 from recipes.errors import DataError, OptionError, OutputError
@@ -73,7 +73,7 @@ def local_task(body: nn.Module, **preparation: Any) -> Segmenter:
     task = Segmenter(**TINY)
     code = MaskCode("values", (0, 1, 2), COLOURS)
     task.codec = SegmenterCodec(LABELS, DensePreparation(**preparation), code)
-    task.network = Network(body, (0.5,) * 3, (0.25,) * 3, {"library": "none", "architecture": "none", "args": {}})
+    task.network = ImageNetwork(body, (0.5,) * 3, (0.25,) * 3, {"library": "none", "architecture": "none", "args": {}})
     return task
 
 

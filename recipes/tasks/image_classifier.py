@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from recipes.codec import Codec, gathered_pictures
+from recipes.classifier import Classifier, ClassifierCodec
+from recipes.codec import gathered_pictures
 from recipes.examples import check_folders, read_held_out, read_picture_folders
 from recipes.images import Augment, Preparation
 from recipes.presets import Preset
-from recipes.results import MOST_WORST, Evaluation, Prediction
-from recipes.task import Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
-    from torchmetrics import MetricCollection
 
     from recipes.backbones import Network
+    from recipes.codec import Codec
     from recipes.examples import Examples, Splits
 
 _TIMM_NAMES = {"squash": "squash", "crop": "center", "pad": "border"}
 
 
 @dataclass(frozen=True)
-class ImageClassifierCodec(Codec):
+class ImageClassifierCodec(ClassifierCodec):
     """A picture into pixels, and scores into a label's name.
 
     Args:
@@ -50,22 +47,12 @@ class ImageClassifierCodec(Codec):
     ) -> tuple[NDArray[np.uint8], Any]:
         """Pixels of shape (size, size, 3) as uint8, with `augment` those of a random view, and the label's place."""
         if augment is None or rng is None:
-            return self.preparation.pixels(source), target
-        return self.preparation.augmented(source, augment, rng), target
+            return self.preparation.pixels(source), self.target(target)
+        return self.preparation.augmented(source, augment, rng), self.target(target)
 
-    def decode(self, output: NDArray[np.float32], source: Any) -> Prediction:
-        """The label with the highest score (softmax of the network's output), and all scores."""
-        powers = np.exp(output.astype(np.float64) - float(output.max()))
-        scores = powers / powers.sum()
-        best = int(output.argmax())
-        file = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        return Prediction(
-            file, self.labels[best], float(scores[best]), dict(zip(self.labels, scores.tolist(), strict=True))
-        )
-
-    def failed(self, file: str | None, error: str) -> Prediction:
-        """A prediction without label and score that says why."""
-        return Prediction(file, None, None, error=error)
+    def said(self, source: Any) -> tuple[str | None, None]:
+        """The picture's path, if it has one."""
+        return (os.fspath(source) if isinstance(source, (str, os.PathLike)) else None), None
 
     def cells(self, source: Any, target: Any, prediction: Any = None) -> list[tuple[Any, str]]:
         """The picture with its label, and what was predicted instead."""
@@ -78,7 +65,7 @@ class ImageClassifierCodec(Codec):
 
 
 @dataclass
-class ImageClassifier(Task):
+class ImageClassifier(Classifier):
     """Learns which of several labels a picture shows, from a folder of pictures for each label.
 
     Args:
@@ -158,79 +145,3 @@ class ImageClassifier(Task):
             crop_pct=preparation.crop_pct,
             crop_mode=_TIMM_NAMES[preparation.resize],
         )
-
-    def loss(self, scores: Tensor, targets: Tensor, preset: Preset, weights: Tensor | None) -> Tensor:
-        """Cross entropy with label smoothing, the same for labels and for the shares that mixing makes of them.
-
-        With weights it is the mean over what the labels count. torch's own divides by the number of pictures where
-        the targets are shares, so that a mixed batch would count otherwise than a plain one.
-        """
-        from torch.nn.functional import cross_entropy, one_hot
-
-        if weights is None:
-            return cross_entropy(scores, targets, label_smoothing=preset.label_smoothing)
-        weights = weights.to(scores.device)
-        shares = targets if targets.is_floating_point() else one_hot(targets, scores.shape[1]).float()
-        summed = cross_entropy(scores, shares, weights, reduction="sum", label_smoothing=preset.label_smoothing)
-        return summed / (shares * weights).sum()
-
-    def metrics(self, labels: int) -> MetricCollection:
-        """Accuracy, and the mean of the labels' F1 scores."""
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-
-        return MetricCollection(
-            {"accuracy": MulticlassAccuracy(labels, average="micro"), "macro_f1": MulticlassF1Score(labels)},
-            compute_groups=False,
-        )
-
-    def evaluation(self, rows: Iterable[tuple[Any, Any, Any]]) -> Evaluation:
-        """Accuracy, macro F1, top-5 where there are more than 5 labels, and each label's precision, recall and F1."""
-        import torch
-        from torchmetrics.functional import classification as measure
-
-        assert self.codec is not None
-        sources, outputs, places = zip(*rows, strict=True)
-        scores, targets = torch.from_numpy(np.stack(outputs)), torch.tensor(places)
-        labels = self.codec.labels
-        number = len(labels)
-        overall = {
-            "accuracy": measure.multiclass_accuracy(scores, targets, number, average="micro"),
-            "macro_f1": measure.multiclass_f1_score(scores, targets, number, average="macro"),
-        }
-        if number > 5:
-            overall["top_5"] = measure.multiclass_accuracy(scores, targets, number, average="micro", top_k=5)
-        columns = {
-            "precision": measure.multiclass_precision(scores, targets, number, average="none"),
-            "recall": measure.multiclass_recall(scores, targets, number, average="none"),
-            "f1": measure.multiclass_f1_score(scores, targets, number, average="none"),
-            "support": targets.bincount(minlength=number),
-        }
-        return Evaluation(
-            examples=len(targets),
-            scores={name: float(value) for name, value in overall.items()},
-            labels=labels,
-            per_label={
-                label: {name: float(column[place]) for name, column in columns.items()}
-                for place, label in enumerate(labels)
-            },
-            confusion=measure.multiclass_confusion_matrix(scores, targets, number).tolist(),
-            worst=_mistakes(sources, scores.softmax(1).numpy(), places, labels),
-        )
-
-
-def _mistakes(
-    sources: Sequence[Any], scores: NDArray[np.float32], places: Sequence[int], labels: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    """The wrong predictions that the model was surest of."""
-    said = scores.argmax(1)
-    wrong = [row for row in np.argsort(-scores.max(1), kind="stable").tolist() if said[row] != places[row]]
-    return [
-        {
-            "file": str(sources[row]) if isinstance(sources[row], (str, os.PathLike)) else None,
-            "label": labels[places[row]],
-            "predicted": labels[said[row]],
-            "score": float(scores[row, said[row]]),
-        }
-        for row in wrong[:MOST_WORST]
-    ]
