@@ -62,7 +62,7 @@ def features(
     encoded = EncodedExamples(examples, data.codec, data.preset if varied else None)
     batches = data.loader(encoded, [(view, place) for place in range(len(examples))] if varied else None)
     shown = track(batches, f"looking at {data.codec.things}", console=console(), transient=True, disable=quiet)
-    computed, targets = _computed(network, shown, mirrored=view == "mirrored")
+    computed, targets = _computed(network, shown, view == "mirrored", data.preset.precision)
     if data.codec.ragged:  # batches are of similar length; the examples' own order is what is kept
         order = torch.tensor([place for batch in batches.batch_sampler or () for place in batch]).argsort()
         computed, targets = computed[order], targets[order]
@@ -72,14 +72,16 @@ def features(
 
 
 @torch.no_grad()
-def _computed(network: Network, batches: Any, mirrored: bool) -> tuple[Tensor, Tensor]:
+def _computed(network: Network, batches: Any, mirrored: bool, precision: str) -> tuple[Tensor, Tensor]:
     found: list[Tensor] = []
     targets: list[Tensor] = []
-    for batch in batches:
-        if batch is not None:
-            inputs = batch[0].to(network.device)
-            found.append(network.features(inputs.flip(3) if mirrored else inputs).float().cpu())
-            targets.append(batch[1])
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    with torch.autocast(network.device.type, kind, enabled=precision in ("bf16", "fp16")):
+        for batch in batches:
+            if batch is not None:
+                inputs = batch[0].to(network.device)
+                found.append(network.features(inputs.flip(3) if mirrored else inputs).float().cpu())
+                targets.append(batch[1])
     return torch.cat(found), torch.cat(targets)
 
 
@@ -100,7 +102,7 @@ def _place(weights: str, network: Network, data: DataModule, examples: Examples,
     encoding = {name: value for name, value in asdict(data.codec).items() if name not in ("labels", "mirror")}
     # Another batch size, device or version may round otherwise, and equal runs shall end equal to the last bit.
     versions = [version(library) for library in ("torch-recipes", "torch", "torchvision", "timm", "pillow")]
-    rounding = [versions, network.device.type, data.preset.batch_size]
+    rounding = [versions, network.device.type, data.preset.batch_size, data.preset.precision]
     if data.codec.ragged:
         contents: list[Any] = examples.inputs
     else:

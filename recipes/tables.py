@@ -220,7 +220,7 @@ def _csv(path: str, content: bytes) -> tuple[list[int], list[list[str]], list[st
     while rows and not any(rows[-1]):  # spreadsheets end on rows of separators
         rows.pop()
         lines.pop()
-    if rows and rows[0][0].lower() == "sep=" and not any(rows[0]):
+    if rows and rows[0][0].lower() == "sep=" and not any(rows[0][1:]):  # Excel's own
         rows, lines = rows[1:], lines[1:]
     if not rows:
         raise DataError(f"{printable(path)} is empty")
@@ -406,11 +406,7 @@ def frame_kind(source: Any) -> str | None:
     """The library whose table this is: pandas, polars, pyarrow or datasets; none of them is imported to find out."""
     libraries = {kind.__module__.partition(".")[0] for kind in type(source).__mro__}
     marks = {"pandas": "columns", "polars": "lazy", "pyarrow": "column_names", "datasets": "features"}
-    return next((library for library, mark in marks.items() if library in libraries and _has(source, mark)), None)
-
-
-def _has(source: Any, name: str) -> bool:
-    return hasattr(type(source), name) or hasattr(source, name)
+    return next((one for one, mark in marks.items() if one in libraries and hasattr(type(source), mark)), None)
 
 
 def _in_memory(source: Any) -> Table:

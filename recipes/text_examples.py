@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ast
 import codecs
-import io
 import json
 import os
 import re
 import unicodedata
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,62 +28,17 @@ from recipes.examples import (
     subfolders,
     watched,
 )
-from recipes.tables import SUFFIXES, Table, decoded, existing, is_table, kind_of, read_table
+from recipes.tables import SUFFIXES, Table, decoded, existing, frame_kind, is_table, kind_of, read_table
 
 # What people call columns, without anything but letters and digits; a better name comes first.
-_TEXTS = (
-    "text",
-    "texts",
-    "sentence",
-    "review",
-    "content",
-    "message",
-    "comment",
-    "question",
-    "tweet",
-    "body",
-    "document",
-    "utterance",
-    "query",
-    "description",
-    "title",
-    "headline",
-)
+_TEXT = ["text", "texts", "sentence", "review", "content", "message", "comment", "question", "tweet", "body", "document", "utterance", "query", "description", "title", "headline"]
 _PAIRS = (
-    ("premise", "hypothesis"),
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("texta", "textb"),
-    ("text1", "text2"),
-    ("sentencea", "sentenceb"),
-    ("question", "answer"),
-    ("question", "sentence"),
-    ("query", "document"),
-    ("query", "passage"),
+    "premise hypothesis/sentence1 sentence2/question1 question2/texta textb/text1 text2/sentencea sentenceb/"
+    "question answer/question sentence/query document/query passage"
 )
-_LABELS = (
-    "label",
-    "labels",
-    "category",
-    "categories",
-    "class",
-    "target",
-    "intent",
-    "sentiment",
-    "emotion",
-    "emotions",
-    "topic",
-    "topics",
-    "tag",
-    "tags",
-    "genre",
-    "genres",
-    "y",
-    "stars",
-    "rating",
-)
-_SEVERAL = ("labels", "categories", "emotions", "topics", "tags", "genres", "intents", "classes")
-_NO_TEXT = {
+_LABEL = ["label", "labels", "category", "categories", "class", "target", "intent", "sentiment", "emotion", "emotions", "topic", "topics", "tag", "tags", "genre", "genres", "y", "stars", "rating"]
+_SEVERAL = {"labels", "categories", "emotions", "topics", "tags", "genres", "intents", "classes"}
+_NEITHER = {
     "id",
     "ids",
     "date",
@@ -100,14 +53,17 @@ _NO_TEXT = {
     "author",
     "name",
 }
-_SPLIT_COLUMNS = ("split", "set", "subset", "part", "partition")
+_SPLIT = {"split", "set", "subset", "part", "partition"}
 
-# Fewer rows than this say nothing on whether a column with mostly different values holds labels.
+# Of fewer rows nothing can be said from how many different labels they have.
 _LARGE = 50
 
+# A list as it looks in a cell of a CSV file.
+_LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
+
 _FORMS = (
-    "give a table with a column of texts and one of labels (train.csv), a folder with a folder of .txt files for each "
-    "label, a data frame, or two lists, (texts, labels)"
+    "give a table with a column of texts and one of labels (train.csv), a folder that holds a folder of .txt files for "
+    "each label, a data frame, or two lists, (texts, labels)"
 )
 
 
@@ -119,7 +75,7 @@ class TextColumns:
         text: the column of texts, or the two that make a pair.
         label: the column of labels, or one column of 0 and 1 for each label.
         multi_label: whether a text may have several labels, or none.
-        separator: what stands between labels in a cell.
+        separator: what stands between the labels in a cell; nothing where cells are lists.
     """
 
     text: tuple[str, ...]
@@ -128,45 +84,17 @@ class TextColumns:
     separator: str = "|"
 
 
-@dataclass
-class _Source:
-    """Tables by split (train alone where there are no splits), the folder around, and the files that were read."""
-
-    parts: dict[str, Table]
-    root: str = ""
-    files: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Rows:
-    """Texts with the names of their labels, and what each row is called."""
-
-    title: str
-    texts: list[Any]
-    labels: list[tuple[str, ...]]
-    names: list[str]
-
-    def examples(self, labels: tuple[str, ...], multi_label: bool) -> Examples:
-        """The rows as examples of these labels."""
-        place = {label: number for number, label in enumerate(labels)}
-        targets: list[Any] = [tuple(sorted(place[label] for label in own)) for own in self.labels]
-        if not multi_label:
-            targets = [own for (own,) in targets]
-        return Examples(self.texts, targets, labels, names=self.names)
-
-
 def check_texts(data: Any) -> None:
-    """Refuse at once what is not there or can hold no labelled texts.
+    """Refuse at once what is not there or cannot hold labelled texts.
 
     Raises:
         DataError: what was found instead, and what to do.
     """
     if isinstance(data, (str, os.PathLike)):
         path = existing(data)
-        if os.path.isdir(path):
-            _tables_of(path) or _text_folders(path)
-    elif data is None or isinstance(data, (bytes, bool, int, float, set, frozenset)):
+        if os.path.isdir(path) and not _tables_in(path):
+            _label_folders(path)
+    elif (not hasattr(data, "__len__") and frame_kind(data) is None) or isinstance(data, (bytes, set, frozenset)):
         raise DataError(f"expected labelled texts, found {type(data).__name__}; {_FORMS}")
 
 
@@ -180,7 +108,7 @@ def read_texts(
     fraction: float,
     seed: int,
 ) -> Splits:
-    """Texts with their labels, from wherever they are, for training and validation and perhaps for testing.
+    """Texts with their labels, wherever they are, for training, for validation and perhaps for testing.
 
     Args:
         data: a table, a folder, a data frame, a data set, two lists, or a dict of any of these by split.
@@ -195,38 +123,35 @@ def read_texts(
         DataError: there are no texts with two labels or more.
         OptionError: there is no such column.
     """
-    source = _source(data)
-    if "train" not in source.parts:
+    source, given = _source(data), None if val is None else _source(val)
+    if "train" not in source.tables:
         raise DataError(
-            f"there is nothing to train on, only {listed(source.parts)}; call a part train, as in train.csv"
+            f"found texts for {listed(source.tables)} and none for training; call these train, as in train.csv"
         )
-    columns, notes = _find_columns(source.parts["train"], text, label, multi_label)
-    notes = [*source.notes, *notes]
-    given = None if val is None else _source(val)
+    columns, guess = _find_columns(source.tables["train"], text, label, multi_label)
+    notes = [*source.notes, *guess]
     if given is not None:
-        source.parts["val"] = next(given.parts[part] for part in ("val", "train", "test") if part in given.parts)
+        source.tables["val"] = next(given.tables[part] for part in ("val", "train", "test") if part in given.tables)
         notes += given.notes
-    rows = {"train": _read(source.parts["train"], columns, notes)}
-    for part in [part for part in ("val", "test") if part in source.parts]:
-        table = source.parts[part]
+    rows = {"train": _rows(source.tables["train"], columns, notes)}
+    for part in [part for part in ("val", "test") if part in source.tables]:
         try:
-            rows[part] = _read(table, _columns_in(table, columns, notes), notes)
-        except DataError as error:
+            rows[part] = _rows_held_out(source.tables[part], columns, notes)
+        except DataError as error:  # as in competitions, whose test.csv has no labels
             if part == "val" and given is not None:
                 raise
-            notes.append(f"left out what is for {'validation' if part == 'val' else 'testing'}: {error}")
+            notes.append(f"left out what is for {_USE[part]}: {error}")
     labels = _checked_labels(rows["train"], columns, notes)
-    for part in rows.keys() - {"train"}:
-        _refuse_unknown(rows[part], labels)
-    found = {part: own.examples(labels, columns.multi_label) for part, own in rows.items()}
+    found = {part: _examples(own, labels, columns) for part, own in rows.items()}
     forms = {part: [_form(one) for one in own.texts] for part, own in rows.items()}
     _note_copies(rows, forms, notes)
-    splits = Splits(found["train"], found.get("val", found["train"]), found.get("test"), notes, source.root, columns)
-    splits.sources = _fingerprints(source, given, rows, splits.name)
     _note_counts(found["train"], notes)
-    if "val" not in found:
-        kept, held_out = stratified_split(found["train"].targets, fraction, seed, forms["train"])
-        splits.train, splits.val = found["train"].take(kept), found["train"].take(held_out)
+    train, held_out = found["train"], found.get("val")
+    if held_out is None:
+        kept, out = stratified_split(train.targets, fraction, seed, forms["train"])
+        train, held_out = train.take(kept), train.take(out)
+    splits = Splits(train, held_out, found.get("test"), notes, source.root, columns)
+    splits.sources = _fingerprints([source, *([given] if given else [])], rows, splits.name)
     return splits
 
 
@@ -236,99 +161,110 @@ def read_texts_held_out(data: Any, labels: tuple[str, ...], columns: TextColumns
     Args:
         data: as for `read_texts`.
         labels: the labels that the model knows.
-        columns: the columns it was trained on, which are taken where they are there too.
+        columns: the columns it was trained on; where they are missing, others are found.
 
     Raises:
         DataError: there are no labelled texts, or one has a label that is not among `labels`.
     """
     source = _source(data)
     notes = source.notes
-    parts = [part for part in ("test", "val") if part in source.parts] or ["train"]
+    parts = [part for part in ("test", "val") if part in source.tables] or ["train"]
+    rows = None
     for part in parts:
-        table = source.parts[part]
         try:
-            rows = _read(table, _columns_in(table, columns, notes), notes)
+            rows = _rows_held_out(source.tables[part], columns, notes)
             break
         except DataError as error:
             if part == parts[-1]:
                 raise
-            notes.append(f"left out what is for testing: {error}")
-    if len(source.parts) > 1:
-        say(f"note: evaluating on {rows.title}")
-    _refuse_unknown(rows, labels)
+            notes.append(f"left out what is for {_USE[part]}: {error}")
+    assert rows is not None
+    examples = _examples(rows, labels, columns)
+    if len(source.tables) > 1:
+        say(f"note: evaluating on {_USE[part]} texts of {printable(rows.title)}")
     for note in notes:
         say(f"note: {note}")
-    return rows.examples(labels, columns.multi_label)
+    return examples
+
+
+_USE = {"train": "training", "val": "validation", "test": "testing"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Where texts are
 
 
+@dataclass
+class _Source:
+    """Tables by split (train alone where there are no splits), the folder around them, and the files they are from."""
+
+    tables: dict[str, Table]
+    root: str = ""
+    files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
 def _source(data: Any) -> _Source:
-    """The tables that were given, by split."""
     if isinstance(data, (str, os.PathLike)):
         path = existing(data)
         return _folder(path) if os.path.isdir(path) else _file(path)
-    if isinstance(data, Mapping) and (named := _split_names(data, "these data")[0]):
-        found = {part: _source(data[name]) for part, name in named.items()}
-        for part, one in found.items():
-            for table in one.parts.values():
-                table.name = f"({part})" if table.name.startswith("(") else table.name
-        notes = [*_split_names(data, "these data")[1], *(note for one in found.values() for note in one.notes)]
-        parts = {part: next(iter(one.parts.values())) for part, one in found.items()}
-        return _Source(parts, files=[path for one in found.values() for path in one.files], notes=notes)
-    if lists := _two_lists(data):
-        return _Source({"train": read_table(lists)})
-    if isinstance(data, (list, tuple)) and not all(isinstance(one, Mapping) for one in data):
+    if isinstance(data, Mapping):
+        names, notes = _by_split(data, "these data")
+        if names:
+            return _joined({part: _source(data[name]) for part, name in names.items()}, notes)
+    columns = _two_lists(data)
+    if columns is None and isinstance(data, (list, tuple)) and not all(isinstance(one, Mapping) for one in data):
         raise DataError(f"expected labelled texts, found {type(data).__name__} of {len(data)}; {_FORMS}")
-    return _divided(read_table(data))
+    return _divided(read_table(data if columns is None else columns))
+
+
+def _joined(sources: dict[str, _Source], notes: list[str]) -> _Source:
+    """One source of what was given for each split."""
+    tables = {part: next(iter(source.tables.values())) for part, source in sources.items()}
+    for part, table in tables.items():
+        table.name = f"({part})" if table.name.startswith("(") else table.name
+    files = [file for source in sources.values() for file in source.files]
+    return _Source(tables, "", files, [*notes, *(note for source in sources.values() for note in source.notes)])
 
 
 def _file(path: str) -> _Source:
     source = _divided(read_table(path))
-    return _Source(source.parts, os.path.dirname(path), [path], source.notes)
+    return _Source(source.tables, os.path.dirname(path), [path], source.notes)
 
 
 def _split_of(name: str) -> str | None:
     """The split (train, val, test) that a name stands for: `Validation`, `reviews_train`, `test-00000-of-00001`."""
     words = re.findall("[a-z]+", name.lower())
-    found = {part for part, known in SPLITS.items() for word in words if word in known}
-    return found.pop() if len(found) == 1 else None
+    found = [part for part, known in SPLITS.items() if any(word in known for word in words)]
+    return found[0] if len(found) == 1 else None
 
 
-def _split_names(names: Iterable[Any], where: str) -> tuple[dict[str, Any], list[str]]:
-    """The names that stand for splits, where one of them is for training or all of them are for some, and a note."""
+def _by_split(names: Iterable[Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Names by the split they stand for, and a note on the others; nothing where they are no names of splits."""
     names = list(names)
-    parts: dict[str, list[Any]] = {}
-    for name in names:
-        if part := _split_of(str(name)):
-            parts.setdefault(part, []).append(name)
-    if "train" not in parts and sum(map(len, parts.values())) < len(names):
+    found = {part: [name for name in names if _split_of(str(name)) == part] for part in SPLITS}
+    if not found["train"] and sum(map(len, found.values())) < len(names):
         return {}, []
-    for part, rivals in parts.items():
+    chosen = {}
+    for part, rivals in found.items():
         exact = [name for name in rivals if str(name).lower().partition(".")[0] in SPLITS[part]]
-        if len(rivals) > 1 and len(exact) != 1 and part == "train":
-            raise DataError(
-                f"{where} has {len(rivals)} parts for training: {listed(map(str, rivals))}; give one of them"
-            )
-        parts[part] = exact or rivals
-    chosen = {part: parts[part][0] for part in SPLITS if part in parts}
+        if part == "train" and len(rivals) > 1 and len(exact) != 1:
+            raise DataError(f"{where} has {len(rivals)} tables for training: {listed(map(str, rivals))}; make them one")
+        chosen.update({part: (exact or rivals)[0]} if rivals else {})
     others = [str(name) for name in names if name not in chosen.values()]
     return chosen, [f"left out {listed(others)} of {where}"] if others else []
 
 
 def _two_lists(data: Any) -> dict[str, Any] | None:
-    """The columns that two lists make, texts or pairs of texts and labels."""
+    """The columns that two lists make, of texts, or pairs of texts, and of labels; None if they are something else."""
     if not isinstance(data, (list, tuple)) or len(data) != 2 or any(isinstance(one, (str, Mapping)) for one in data):
         return None
-    if not all(hasattr(one, "__len__") and len(getattr(one, "shape", "1")) == 1 for one in data):
+    if not all(hasattr(one, "__len__") and len(getattr(one, "shape", " ")) == 1 for one in data):
         return None
     texts, labels = (one.tolist() if hasattr(one, "tolist") else list(one) for one in data)
     if len(texts) != len(labels):
-        raise DataError(
-            f"expected as many labels as texts, found {counted(len(texts), 'text')} and {counted(len(labels), 'label')}"
-        )
+        found = f"{counted(len(texts), 'text')} and {counted(len(labels), 'label')}"
+        raise DataError(f"expected as many labels as texts, found {found}")
     if texts and all(isinstance(one, (list, tuple)) and len(one) == 2 for one in texts):
         return {"text_a": [one for one, _ in texts], "text_b": [other for _, other in texts], "label": labels}
     return {"text": texts, "label": labels}
@@ -336,80 +272,70 @@ def _two_lists(data: Any) -> dict[str, Any] | None:
 
 def _divided(table: Table) -> _Source:
     """A table by its column of splits, if it has one."""
-    for name in table.columns:
-        if name.strip().lower() not in _SPLIT_COLUMNS:
+    for name, cells in table.columns.items():
+        parts = [_split_of(str(cell)) for cell in cells] if name.strip().lower() in _SPLIT else []
+        if not any(parts):
             continue
-        cells = [_split_of(str(cell)) for cell in table.columns[name]]
-        wrong = [place for place, part in enumerate(cells) if part is None]
-        if wrong and len(wrong) == len(cells):
-            continue
-        if wrong:
-            found = printable(str(table.columns[name][wrong[0]]))
+        if None in parts:
+            place = parts.index(None)
+            known = [word for words in SPLITS.values() for word in words]
             raise DataError(
-                f"{table.row_name(wrong[0])}: the split is {found!r}; expected train, val or test"
-                f"{did_you_mean(found, [word for words in SPLITS.values() for word in words], 1)}"
+                f"{printable(table.row_name(place))}: the split is {printable(str(cells[place]))!r}; expected train, val "
+                f"or test{did_you_mean(str(cells[place]), known, 1)}"
             )
-        rest = {other: column for other, column in table.columns.items() if other != name}
-        whole = Table(table.name, rest, table.lines, table.notes, table.names)
-        parts = {}
-        for part in [part for part in SPLITS if part in cells]:
-            parts[part] = whole.take([place for place, its in enumerate(cells) if its == part])
-        return _Source(parts, notes=table.notes)
+        del table.columns[name]
+        places = {part: [place for place, own in enumerate(parts) if own == part] for part in SPLITS if part in parts}
+        return _Source({part: table.take(own) for part, own in places.items()}, notes=table.notes)
     return _Source({"train": table}, notes=table.notes)
-
-
-def _tables_of(folder: str) -> list[str]:
-    """The names of a folder's tables."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-    except OSError as error:
-        raise DataError(f"{printable(folder)} cannot be read ({error.strerror})") from error
-    return [name for name in names if is_table(name) and not images.ignored(name)]
 
 
 def _folder(root: str) -> _Source:
     """A folder of tables, or of folders of text files."""
-    names = _tables_of(root)
+    names = _tables_in(root)
     if not names:
-        folders = _text_folders(root)
         notes: list[str] = []
-        parts = {part: _text_files(folder, root, notes) for part, folder in folders.items()}
-        files = [os.path.join(root, name) for table in parts.values() for name in table.names or ()]
-        return _Source(parts, root, files, notes)
-    chosen, notes = _split_names(names, printable(root))
-    if not chosen and len(names) == 1:
+        tables = {part: _text_files(folder, root, notes) for part, folder in _label_folders(root).items()}
+        files = [os.path.join(root, name) for table in tables.values() for name in table.names or ()]
+        return _Source(tables, root, files, notes)
+    chosen, notes = _by_split(names, printable(root))
+    if len(names) == 1:
         return _file(os.path.join(root, names[0]))
     if not chosen:
         raise DataError(
-            f"{printable(root)} holds {len(names)} tables ({listed(names)}); give one of them, or call them train.csv "
-            f"and test.csv"
+            f"{printable(root)} holds {len(names)} tables ({listed(names)}); give one of them, or call them train.csv and "
+            f"test.csv"
         )
-    if len(chosen) == 1 and len(names) == 1:
-        return _file(os.path.join(root, names[0]))
     files = [os.path.join(root, name) for name in chosen.values()]
     tables = {part: read_table(file) for part, file in zip(chosen, files, strict=True)}
     return _Source(tables, root, files, [*notes, *(note for table in tables.values() for note in table.notes)])
 
 
-def _text_folders(root: str) -> dict[str, str]:
-    """The folders that hold a folder of text files for each label, by split.
+def _tables_in(folder: str) -> list[str]:
+    """The names of a folder's tables."""
+    subfolders(folder)  # which refuses a folder that cannot be read
+    found = [entry.name for entry in os.scandir(folder) if entry.is_file() and is_table(entry.name)]
+    return sorted(name for name in found if not images.ignored(name))
+
+
+def _label_folders(root: str) -> dict[str, str]:
+    """By split, the folder that holds a folder of text files for each label.
 
     Raises:
-        DataError: there are none.
+        DataError: there is none.
     """
     parts = split_folders(root) or {"train": root}
     for folder in parts.values():
-        if not any(_text_names(entry.path) for entry in subfolders(folder)):
-            below = [entry.path for entry in subfolders(root) if _tables_of(entry.path)]
-            hint = f"; did you mean {printable(below[0])}?" if len(below) == 1 else ""
+        if not any(_text_paths(entry.path) for entry in subfolders(folder)):
+            below = [entry.path for entry in subfolders(root) if _tables_in(entry.path)]
             raise DataError(
-                f"{printable(folder)} holds no tables ({', '.join(SUFFIXES)}) and no folders of .txt files for labels, "
-                f"as in reviews/good/1.txt{hint}"
+                f"{printable(folder)} holds no table ({', '.join(SUFFIXES)}) and no folders of .txt files for labels, as "
+                f"in reviews/good/1.txt" + (f"; did you mean {printable(below[0])}?" if len(below) == 1 else "")
             )
     return parts
 
 
-def _text_names(folder: str) -> list[str]:
+def _text_paths(folder: str) -> list[str]:
+    """The text files below a folder."""
     try:
         return [entry.path for entry in images.walk(folder, set()) if entry.name.lower().endswith(".txt")]
     except OSError as error:
@@ -417,34 +343,41 @@ def _text_names(folder: str) -> list[str]:
 
 
 def _text_files(folder: str, root: str, notes: list[str]) -> Table:
-    """The texts of a folder that has a folder of text files for each label."""
-    paths = [(path, entry.name) for entry in subfolders(folder) for path in _text_names(entry.path)]
-    names = [os.path.relpath(path, root) for path, _ in paths]
-    texts = _file_texts([path for path, _ in paths], names, notes)
-    columns = {"text": texts, "label": [label for _, label in paths]}
-    table = Table(printable(os.path.relpath(folder, root)), columns, list(range(1, len(paths) + 1)), names=names)
-    table.name = os.path.basename(os.path.abspath(folder))
-    return table
+    """The texts of a folder that holds a folder of text files for each label."""
+    found = [(path, entry.name) for entry in subfolders(folder) for path in _text_paths(entry.path)]
+    names = [os.path.relpath(path, root) for path, _ in found]
+    columns = {
+        "text": _contents([path for path, _ in found], names, notes),
+        "label": [label for _, label in found],
+    }
+    title = os.path.basename(os.path.abspath(folder))
+    return Table(title, columns, list(range(1, len(found) + 1)), names=names)
 
 
-def _file_texts(paths: Sequence[str], names: Sequence[str], notes: list[str]) -> list[str | None]:
-    """What text files hold; None for those that are no text."""
-    texts: list[str | None] = []
+def _contents(paths: Sequence[str], names: Sequence[str], notes: list[str]) -> list[Any]:
+    """What text files hold; None for those that hold no text."""
+    texts: list[Any] = []
     foreign, broken = [], []
-    read = in_threads(lambda path: Path(path).read_bytes(), paths)
-    for name, content in zip(names, watched(read, "reading texts", len(paths)), strict=True):
+    for name, content in zip(names, watched(in_threads(_bytes, paths), "reading texts", len(paths)), strict=True):
         try:
             text, odd = decoded(content, printable(name))
-            foreign += [name] * bool(odd)
-            texts.append(text)
         except DataError:
+            text, odd = None, []
             broken.append(name)
-            texts.append(None)
+        texts.append(text)
+        foreign += [name] * bool(odd)
     if foreign:
         notes.append(f"{counted(len(foreign), 'file')} not in UTF-8, read as Windows-1252: {listed(foreign)}")
     if broken:
-        notes.append(f"{counted(len(broken), 'file')} that hold no text: {listed(broken)}")
+        notes.append(f"{counted(len(broken), 'file')} with something else than text: {listed(broken)}")
     return texts
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{printable(path)} cannot be read ({error.strerror})") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -463,199 +396,178 @@ def _find_columns(
     Returns:
         The columns, and a note if they were guessed.
     """
-    texts, labels = _named_columns(table, text, "text"), _named_columns(table, label, "label")
+    texts, labels = _asked(table, text, "text"), _asked(table, label, "label")
     if both := {*texts} & {*labels}:
-        raise OptionError(f"column {printable(both.pop())!r} cannot be both text and label")
+        raise OptionError(
+            f"column {printable(both.pop())!r} is named as text and as label; name another for one of them"
+        )
     if len(texts) > 2:
-        raise OptionError(f"text names one column, or two for pairs, found {len(texts)}: {listed(texts)}")
-    sure_text, sure_label = bool(texts), bool(labels)
-    if not labels and (name := _by_name(table, _LABELS, texts, _few_values)):
-        labels, sure_label = (name,), _letters(name) in _LABELS
+        raise OptionError(f"text={text!r} names {len(texts)} columns; name one, or two for pairs of texts")
+    guessed = False
+    if not labels and (name := _by_name(table, _LABEL, texts, _few)):
+        labels, guessed = (name,), len({*map(_letters, table.columns)} & {*_LABEL}) != 1
     if not texts:
-        texts, sure_text = _text_by_name(table, labels)
+        texts, unsure = _text_by_name(table, labels)
+        guessed |= unsure
     if not texts:
-        texts = _text_by_content(table, labels)
+        lengths = {name: _mean_length(cells) for name, cells in table.columns.items() if name not in labels}
+        best = max(lengths, key=lambda name: lengths[name], default="")
+        texts, guessed = (best,) if lengths.get(best) else (), True
     if not labels:
-        labels = _label_by_content(table, texts)
-    for kind, names in (("text", texts), ("label", labels)):
+        labels, guessed = _label_by_content(table, texts), True
+    for option, names in (("text", texts), ("label", labels)):
         if not names:
-            what = "texts" if kind == "text" else "labels"
+            known = listed(table.columns, 8)
             raise DataError(
-                f"{printable(table.name)} has no column of {what} (columns: {listed(table.columns, 8)}); name it with "
-                f"{kind}=..."
+                f"{printable(table.name)} has no column of {option}s (columns: {known}); name it: {option}=..."
             )
-    columns = _with_separator(table, texts, labels, multi_label)
-    if sure_text and sure_label:
-        return columns, []
-    named = [listed([repr(name) for name in names]) for names in (texts, labels)]
-    return columns, [f"took column {named[0]} as text and {named[1]} as label; name others with text=... and label=..."]
+    found = [" and ".join(repr(printable(name)) for name in names) for names in (texts, labels)]
+    note = f"took column {found[0]} as text and {found[1]} as label; name others with text=... and label=..."
+    return _with_separator(table, texts, labels, multi_label), [note] if guessed else []
 
 
-def _named_columns(table: Table, names: str | None, option: str) -> tuple[str, ...]:
-    """The columns of a table that an option names, separated by commas.
+def _asked(table: Table, names: str | None, option: str) -> tuple[str, ...]:
+    """The columns that an option names, separated by commas.
 
     Raises:
         OptionError: there is no such column.
     """
-    if names is None:
-        return ()
     found = []
-    for name in [names] if names in table.columns else [name.strip() for name in names.split(",")]:
-        near = [column for column in table.columns if column == name] or [
+    for name in [] if names is None else [names] if names in table.columns else names.split(","):
+        alike = [column for column in table.columns if column.strip() == name.strip()] or [
             column for column in table.columns if _letters(column) == _letters(name)
         ]
-        if len(near) != 1:
-            raise OptionError(
-                f"{option}={name!r} is no column of {printable(table.name)}{did_you_mean(name, table.columns)} "
-                f"(columns: {listed(table.columns, 8)})"
-            )
-        found.append(near[0])
+        if len(alike) != 1:
+            known = f"{did_you_mean(name, table.columns)} (columns: {listed(table.columns, 8)})"
+            raise OptionError(f"{option}={name!r} is no column of {printable(table.name)}{known}")
+        found += alike
     return tuple(found)
 
 
-def _by_name(table: Table, known: Sequence[str], taken: Iterable[str], fits: Callable[[list[Any]], bool]) -> str | None:
-    """The column with the best name, or else one with such a word in its name."""
+def _by_name(table: Table, known: Sequence[str], taken: Sequence[str], fits: Callable[[list[Any]], Any]) -> str | None:
+    """The column with the best name, or else one whose name has such a word in it, as in `review_text`."""
     free = [name for name in table.columns if name not in taken]
     whole = {_letters(name): name for name in reversed(free)}
-    for word in known:
-        if word in whole:
-            return whole[word]
-    for word in known:
-        for name in free:
-            words = re.findall(r"[^\W_]+", name.casefold())
-            if word in words and not _NO_TEXT & {*words} and fits(table.columns[name]):
-                return name
-    return None
+    words = {name: {*re.findall(r"[^\W_]+", name.casefold())} for name in free}
+    partly = [name for word in known for name in free if word in words[name] - {"y"} and not words[name] & _NEITHER]
+    return next(
+        (whole[word] for word in known if word in whole),
+        next((name for name in partly if fits(table.columns[name])), None),
+    )
 
 
 def _text_by_name(table: Table, taken: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """The column or the pair of columns that are called like texts, and whether others are too."""
     free = {_letters(name): name for name in reversed(table.columns) if name not in taken}
-    for pair in _PAIRS:
-        if all(name in free for name in pair) and "text" not in free:
-            return tuple(free[name] for name in pair), "answer" not in pair
-    name = _by_name(table, _TEXTS, taken, lambda cells: _mean_length(cells) > 0)
-    if name is None:
-        return (), False
-    rivals = [other for other in free if other in _TEXTS]
-    return (name,), len(rivals) == 1
-
-
-def _text_by_content(table: Table, taken: Sequence[str]) -> tuple[str, ...]:
-    """The column of strings that are longest."""
-    lengths = {name: _mean_length(cells) for name, cells in table.columns.items() if name not in taken}
-    if not taken:  # what else there is must be left for labels
-        lengths = {name: length for name, length in lengths.items() if length}
-    best = max(lengths, key=lambda name: lengths[name], default=None)
-    return (best,) if best is not None and lengths[best] > 0 else ()
+    for first, second in map(str.split, _PAIRS.split("/")):
+        if first in free and second in free and "text" not in free:
+            return (free[first], free[second]), first in _TEXT
+    name = _by_name(table, _TEXT, taken, _mean_length)
+    return (name,) if name else (), len(free.keys() & {*_TEXT}) != 1
 
 
 def _label_by_content(table: Table, taken: Sequence[str]) -> tuple[str, ...]:
     """The last column with few different values."""
-    found = [name for name, cells in table.columns.items() if name not in taken and _few_values(cells)]
-    flags = [name for name in found if {_plain(cell) for cell in table.columns[name]} <= {"0", "1", "0.0", "1.0"}]
+    found = [name for name, cells in table.columns.items() if name not in taken and _few(cells)]
+    flags = [name for name in found if {*map(_plain, table.columns[name])} <= {"0", "1", "0.0", "1.0", ""}]
     if len(flags) > 1 and len(flags) == len(found):
         raise DataError(
-            f"{printable(table.name)} has {len(flags)} columns of 0 and 1; name one of them, or all that are labels, as "
-            f"with label={','.join(flags[:6])!r}"
+            f"{printable(table.name)} has {len(flags)} columns of 0 and 1 ({listed(flags)}); name one, or all that are "
+            f"labels, as in label={','.join(map(printable, flags[:2]))}"
         )
     return tuple(found[-1:])
 
 
 def _mean_length(cells: Sequence[Any]) -> float:
-    """How long the strings of a column are; nothing if it holds numbers."""
+    """How long the texts of a column are; 0 if it holds something else, such as numbers and dates."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell]
-    if 2 * len(texts) < sum(not _missing(cell) for cell in cells) or not texts:
+    if 2 * len(texts) < sum(not _missing(cell) for cell in cells) or not any(map(_letters, texts)):
         return 0.0
-    if all(re.fullmatch(r"[\d.,:eE+/ -]*", text) for text in texts[:100]):
-        return 0.0
-    return sum(map(len, texts)) / len(texts)
+    words = any(re.search(r"[^\W\d_]{2}", text) for text in texts[:1000])
+    return sum(map(len, texts)) / len(texts) if words else 0.0
 
 
-def _few_values(cells: Sequence[Any]) -> bool:
-    values = {name for cell in cells for name in ([_plain(cell)] if not isinstance(cell, list) else map(_plain, cell))}
-    values.discard("")
+def _few(cells: Sequence[Any]) -> bool:
+    """Whether a column has few different values, as labels have."""
+    values = {name for cell in cells for name in _several(cell, None)}
     return 2 <= len(values) <= min(len(cells) // 2, 500)
 
 
 def _with_separator(
     table: Table, texts: tuple[str, ...], labels: tuple[str, ...], multi_label: bool | None
 ) -> TextColumns:
-    """The columns, with what stands between labels where a cell may hold several."""
+    """The columns, and whether and how a cell may hold several labels."""
     if len(labels) > 1:
         if multi_label is False:
-            raise OptionError(
-                f"several columns of labels ({listed(labels)}) mean several labels; leave multi_label away"
-            )
+            raise OptionError("label names several columns, so a text may have several labels; leave multi_label away")
         return TextColumns(texts, labels, True)
     cells = [cell for cell in table.columns[labels[0]] if not _missing(cell)]
-    lists = any(isinstance(cell, (list, tuple, set, frozenset)) for cell in cells)
     strings = [cell for cell in cells if isinstance(cell, str)]
-    written = bool(strings) and all(_LIST.fullmatch(cell) for cell in strings)
+    lists = [cell for cell in cells if _is_list(cell)]
+    if (
+        lists
+        and len({*map(len, lists)}) == 1 < len(lists[0])
+        and all({*map(_plain, cell)} <= {"0", "1"} for cell in lists)
+    ):
+        raise DataError(f"the labels in {printable(table.name)} are lists of 0 and 1; give lists of names instead")
     if multi_label is False:
         if lists:
-            raise DataError(f"the labels in {labels[0]!r} are lists, so a text has several; leave multi_label away")
+            raise OptionError("the labels are lists, so a text may have several; leave multi_label away")
         return TextColumns(texts, labels, False)
-    if lists or written:
+    if lists or (strings and all(map(_LIST.fullmatch, strings))):
         return TextColumns(texts, labels, True, "")
-    bars = any("|" in cell for cell in strings)
-    if multi_label or (bars and _letters(labels[0]) in _SEVERAL):
-        others = [mark for mark in ",;" if any(mark in cell for cell in strings)]
-        return TextColumns(texts, labels, True, "|" if bars or not others else others[0])
+    used = [mark for mark in "|,;" if any(mark in cell for cell in strings)]
+    if multi_label or (used[:1] == ["|"] and _letters(labels[0]) in _SEVERAL):
+        return TextColumns(texts, labels, True, (used or ["|"])[0])
     return TextColumns(texts, labels, False)
 
 
-def _columns_in(table: Table, columns: TextColumns, notes: list[str]) -> TextColumns:
-    """The columns of training where a table has them, or else those that fit."""
+def _columns_in(table: Table, columns: TextColumns) -> TextColumns:
+    """The columns of training where a table has them; others are found, unless they are one for each label."""
     missing = [name for name in (*columns.text, *columns.label) if name not in table.columns]
     if not missing:
         return columns
-    text = ",".join(columns.text) if not {*missing} & {*columns.text} else None
-    label = ",".join(columns.label) if len(columns.label) > 1 or columns.label[0] not in missing else None
-    try:
+    text = None if {*missing} & {*columns.text} else ",".join(columns.text)
+    label = None if {*missing} & {*columns.label} else ",".join(columns.label)
+    if len(columns.label) == 1 or label is not None:
         found, _ = _find_columns(table, text, label, columns.multi_label)
-    except OptionError as error:
-        raise DataError(f"{printable(table.name)} lacks columns of training: {listed(missing)}") from error
-    if len(found.text) != len(columns.text):
-        raise DataError(f"{printable(table.name)} lacks columns of training: {listed(missing)}")
-    return found
+        if len(found.text) == len(columns.text):
+            return found
+    raise DataError(f"{printable(table.name)} lacks {counted(len(missing), 'column')} of training: {listed(missing)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Reading rows
-
-# What a list looks like that a table holds as text.
-_LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
+# Rows
 
 
-def _missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip())
+@dataclass
+class _Rows:
+    """Texts with the names of their labels, and what each row is called."""
+
+    title: str
+    texts: list[Any]
+    labels: list[tuple[str, ...]]
+    names: list[str]
 
 
-def _plain(cell: Any) -> str:
-    """A cell as the name of a label: 1 and 1.0 are both `1`."""
-    if isinstance(cell, str):
-        return cell.strip()
-    if _missing(cell):
-        return ""
-    cell = cell.item() if hasattr(cell, "item") else cell
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
-
-
-def _read(table: Table, columns: TextColumns, notes: list[str]) -> _Rows:
-    """The rows that have texts, and labels unless they may have none."""
-    name = printable(table.name)
-    texts = list(zip(*(map(_as_text, table.columns[column]) for column in columns.text), strict=True))
-    labels = _labels_of(table, columns)
-    empty = [place for place, own in enumerate(texts) if not all(one.strip() for one in own)]
+def _rows(table: Table, columns: TextColumns, notes: list[str]) -> _Rows:
+    """The rows that have texts and labels; where a text may have several labels it may also have none."""
+    title = printable(table.name)
+    texts = list(zip(*(map(_as_text, table.columns[name]) for name in columns.text), strict=True))
+    labels = _labels(table, columns)
+    empty = [place for place, own in enumerate(texts) if not all(part.strip() for part in own)]
     bare = [place for place, own in enumerate(labels) if not own]
-    for places, what in ((empty, "an empty text"), (bare, "no label")):
+    for verb, places, what in (
+        ("left out", empty, "an empty text"),
+        ("kept" if columns.multi_label else "left out", bare, "no label"),
+    ):
         if places:
-            verb = "kept" if what == "no label" and columns.multi_label else "left out"
-            notes.append(f"{verb} {_rows_of(places)} of {name} with {what}: {_named_rows(table, places)}")
+            rows = listed(map(table.row_name, places))
+            notes.append(f"{verb} {counted(len(places), 'row')} of {title} with {what}: {rows}")
     lost = {*empty} if columns.multi_label else {*empty, *bare}
     kept = [place for place in range(len(table)) if place not in lost]
     if not any(labels[place] for place in kept):
-        raise DataError(f"none of {_rows_of(range(len(table)))} of {name} has both a text and a label")
+        raise DataError(f"no row of {title} has a text and a label ({counted(len(table), 'row')})")
     return _Rows(
         table.name,
         [texts[place] if len(columns.text) > 1 else texts[place][0] for place in kept],
@@ -664,75 +576,90 @@ def _read(table: Table, columns: TextColumns, notes: list[str]) -> _Rows:
     )
 
 
-def _rows_of(places: Sequence[int]) -> str:
-    return counted(len(places), "row")
+def _rows_held_out(table: Table, columns: TextColumns, notes: list[str]) -> _Rows:
+    try:
+        return _rows(table, _columns_in(table, columns), notes)
+    except OptionError as error:  # nobody asked for a column here
+        raise DataError(str(error)) from error
 
 
-def _named_rows(table: Table, places: Sequence[int]) -> str:
-    return (
-        listed([table.row_name(place) for place in places[:4]])
-        if len(places) < 4
-        else (f"{listed([table.row_name(place) for place in places[:3]])} and {len(places) - 3:,} more")
+def _examples(rows: _Rows, labels: tuple[str, ...], columns: TextColumns) -> Examples:
+    """Rows as examples of these labels.
+
+    Raises:
+        DataError: a row has another label.
+    """
+    place = {label: number for number, label in enumerate(labels)}
+    if unknown := list(dict.fromkeys(label for own in rows.labels for label in own if label not in place)):
+        raise DataError(
+            f"{printable(rows.title)} has {counted(len(unknown), 'label')} that training did not know: "
+            f"{listed(unknown)}{did_you_mean(unknown[0], labels)} (labels: {listed(labels, 12)})"
+        )
+    targets: list[Any] = [tuple(sorted(place[label] for label in own)) for own in rows.labels]
+    return Examples(
+        rows.texts, targets if columns.multi_label else [own[0] for own in targets], labels, names=rows.names
     )
+
+
+def _missing(cell: Any) -> bool:
+    """Whether there is nothing in a cell: None, NaN, pandas' NA, or nothing but spaces."""
+    nothing = cell is None or type(cell).__name__ in ("NAType", "NaTType")
+    return nothing or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip())
 
 
 def _as_text(cell: Any) -> str:
-    if isinstance(cell, str):
-        return str(cell)
-    return "" if _missing(cell) else str(cell)
+    return cell if isinstance(cell, str) else "" if _missing(cell) else str(cell)
 
 
-def _labels_of(table: Table, columns: TextColumns) -> list[tuple[str, ...]]:
+def _plain(cell: Any) -> str:
+    """A cell as the name of a label; a whole number has no fraction."""
+    if _missing(cell):
+        return ""
+    value = cell.item() if hasattr(cell, "item") else cell
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
+def _labels(table: Table, columns: TextColumns) -> list[tuple[str, ...]]:
     """The names of each row's labels."""
     if len(columns.label) > 1:
-        flags = [[_flag(table, name, place) for place in range(len(table))] for name in columns.label]
-        return [
-            tuple(name for name, on in zip(columns.label, row, strict=True) if on) for row in zip(*flags, strict=True)
-        ]
+        flags = [[_flag(table, name, place) for name in columns.label] for place in range(len(table))]
+        return [tuple(name for name, on in zip(columns.label, row, strict=True) if on) for row in flags]
     cells = table.columns[columns.label[0]]
-    if columns.multi_label:
-        return [_several(cell, columns.separator) for cell in cells]
-    whole = all(cell.is_integer() for cell in cells if isinstance(cell, float) and not _missing(cell))
-    return [
-        (name,)
-        if (name := _plain(cell) if whole or not isinstance(cell, float) or _missing(cell) else str(cell))
-        else ()
-        for cell in cells
-    ]
+    if any(isinstance(cell, float) and not cell.is_integer() and not _missing(cell) for cell in cells):
+        cells = [str(cell) if isinstance(cell, float) and not _missing(cell) else cell for cell in cells]
+    return [_several(cell, columns.separator if columns.multi_label else None) for cell in cells]
 
 
 def _flag(table: Table, name: str, place: int) -> bool:
-    """Whether a label applies, by a cell of its own column."""
+    """Whether a label applies, by the cell in its own column."""
     cell = _plain(table.columns[name][place]).lower()
-    if cell in ("1", "1.0", "true", "yes"):
-        return True
-    if cell in ("0", "0.0", "false", "no", ""):
-        return False
-    raise DataError(
-        f"{table.row_name(place)}: expected 0 or 1 in column {printable(name)!r}, found {printable(cell)!r}"
-    )
+    if cell not in ("1", "1.0", "true", "yes", "0", "0.0", "false", "no", ""):
+        where = f"{printable(table.row_name(place))}: expected 0 or 1 in column {printable(name)!r}"
+        raise DataError(f"{where}, found {printable(cell)!r}")
+    return cell in ("1", "1.0", "true", "yes")
 
 
-def _several(cell: Any, separator: str) -> tuple[str, ...]:
-    """The labels in a cell, each once."""
-    if isinstance(cell, str):
-        parts: Iterable[Any] = cell.split(separator) if separator else _written(cell)
-    else:
-        parts = cell if isinstance(cell, (list, tuple, set, frozenset)) or hasattr(cell, "__len__") else [cell]
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, (list, tuple, set, frozenset)) or (hasattr(cell, "__len__") and hasattr(cell, "tolist"))
+
+
+def _several(cell: Any, separator: str | None) -> tuple[str, ...]:
+    """The names in a cell, each once; a string is split if there is a separator, and read as a list if it is empty."""
+    parts: Iterable[Any] = cell if _is_list(cell) else [cell]
+    if isinstance(cell, str) and separator is not None:
+        parts = cell.split(separator) if separator else _written_list(cell)
     return tuple(dict.fromkeys(name for part in parts if (name := _plain(part))))
 
 
-def _written(cell: str) -> list[Any]:
-    """A list that is written out, as a data frame does when it is saved as CSV."""
-    if not _LIST.fullmatch(cell):
-        return cell.split("|")
+def _written_list(cell: str) -> list[Any]:
+    """A list that was written into a CSV file; an array is written without commas."""
     for read in (json.loads, ast.literal_eval):
         try:
-            found = read(re.sub(r"(['\"])\s+(?=['\"])", r"\1, ", cell))  # an array is written without commas
+            found = read(re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", cell.strip()))
             return found if isinstance(found, list) else [found]
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-    return [part.strip(" '\"") for part in cell.strip()[1:-1].split(",")]
+    return [part.strip(" '\"") for part in cell.strip().strip("[]").split(",")]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -741,124 +668,102 @@ def _written(cell: str) -> list[Any]:
 
 def _checked_labels(rows: _Rows, columns: TextColumns, notes: list[str]) -> tuple[str, ...]:
     """The labels in order; refuses what cannot be meant, and says what is odd."""
-    counts = Counter(label for own in rows.labels for label in own)
-    column, name = listed(columns.label), printable(rows.title)
-    if len(counts) < 2:
+    labels = sorted({label for own in rows.labels for label in own})
+    where = f"column {listed(columns.label)} of {printable(rows.title)}"
+    if len(labels) < 2:
+        raise DataError(f"{where} has one label only, {printable(labels[0])!r}; two or more are needed")
+    if len(rows.texts) >= _LARGE and 2 * len(labels) > len(rows.texts):
         raise DataError(
-            f"{name} has one label only, {printable(next(iter(counts)))!r} (column {column}); two or more are needed"
+            f"{where} has {len(labels):,} different values in {counted(len(rows.texts), 'row')}, like numbers or ids and "
+            f"unlike labels; name the column of labels with label=..."
         )
-    if len(rows.texts) >= _LARGE and 2 * len(counts) > len(rows.texts):
-        raise DataError(
-            f"column {column} of {name} has {len(counts):,} different values in {counted(len(rows.texts), 'row')}, "
-            f"as numbers or ids have and labels have not; name the column of labels with label=..."
-        )
-    alike = Counter(" ".join(unicodedata.normalize("NFKC", label).casefold().split()) for label in counts)
-    twins = [
-        label
-        for label in sorted(counts)
-        if alike[" ".join(unicodedata.normalize("NFKC", label).casefold().split())] > 1
-    ]
-    if twins:
+    same = [" ".join(unicodedata.normalize("NFKC", label).casefold().split()) for label in labels]
+    if twins := [label for label, form in zip(labels, same, strict=True) if same.count(form) > 1]:
         notes.append(
-            f"labels that differ only in case, spaces or accents' form are kept apart: {listed(twins, 6)}; put them "
-            f"together if they are one"
+            f"labels that differ only in case, spaces or how letters are encoded are kept apart: {listed(twins, 6)}; put "
+            f"them together if they are one"
         )
-    if not columns.multi_label and (barred := [label for label in counts if "|" in label]):
+    if not columns.multi_label and (barred := [label for label in labels if "|" in label]):
         notes.append(
-            f"{counted(len(barred), 'label')} hold |, as {printable(barred[0])!r}; multi_label=true splits them"
+            f"{counted(len(barred), 'label')} with | in it, as {printable(barred[0])!r}; multi_label splits there"
         )
-    return tuple(sorted(counts))
-
-
-def _refuse_unknown(rows: _Rows, labels: tuple[str, ...]) -> None:
-    unknown = dict.fromkeys(label for own in rows.labels for label in own if label not in labels)
-    if unknown:
-        first = next(iter(unknown))
-        raise DataError(
-            f"{printable(rows.title)} has {counted(len(unknown), 'label')} that training did not know: "
-            f"{listed(unknown)}{did_you_mean(first, labels)} (labels: {listed(labels, 12)})"
-        )
+    return tuple(labels)
 
 
 def _note_counts(examples: Examples, notes: list[str]) -> None:
     """Say which labels are rare."""
-    counts = {label: number for label, number in zip(examples.labels, examples.counts(), strict=True) if number}
-    most, least = max(counts, key=lambda label: counts[label]), min(counts, key=lambda label: counts[label])
-    if counts[most] > 10 * counts[least]:
+    numbers = examples.counts()
+    most, least = max(numbers), min(numbers)
+    if most > 10 * least:
+        large, small = (printable(examples.labels[numbers.index(number)]) for number in (most, least))
         notes.append(
-            f"{printable(most)} has {counts[most]:,} texts and {printable(least)} {counts[least]:,}; "
-            f"class_weights=balanced would weigh them alike"
+            f"{large} has {counted(most, 'text')}, {small} {least:,}; class_weights=balanced lets both count alike"
         )
-    if alone := [label for label, number in counts.items() if number < 2]:
-        notes.append(f"{counted(len(alone), 'label')} with one text only cannot be validated: {listed(alone)}")
+    if alone := [label for label, number in zip(examples.labels, numbers, strict=True) if number < 2]:
+        notes.append(f"{counted(len(alone), 'label')} with one text only, which cannot be validated: {listed(alone)}")
 
 
-class _Kept(dict[int, Any]):
-    """Which characters tell texts apart: letters with their marks, digits, and pictographs; others are spaces."""
+class _Plain(dict[int, Any]):
+    """What becomes of each character where texts are compared: letters, digits and pictographs stay.
+
+    Marks stay, because in many scripts they are vowels; pictographs, because 👍 and 👎 are all that tells some apart.
+    """
 
     def __missing__(self, code: int) -> Any:
         kind = unicodedata.category(chr(code))
-        kept = None if code == 0xFE0F else code if kind[0] in "LNM" or kind == "So" else " "  # FE0F: how to draw it
-        self[code] = kept
-        return kept
+        self[code] = None if code == 0xFE0F else code if kind[0] in "LNM" or kind == "So" else " "  # FE0F: in colour
+        return self[code]
 
 
-_KEPT = _Kept()
+_PLAIN = _Plain()
 
 
-def _form(text: Any) -> str:
-    """A text without case, punctuation and spaces, the same for copies that differ in these alone."""
+def _form(text: str | tuple[str, ...]) -> str:
+    """What copies of a text have in common that differ in case, punctuation and spaces."""
     if isinstance(text, tuple):
         return "\n".join(map(_form, text))
     plain = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(plain.translate(_KEPT).split()) or plain.strip()
+    return " ".join(plain.translate(_PLAIN).split()) or plain.strip()
 
 
-def _note_copies(rows: Mapping[str, _Rows], forms: Mapping[str, list[str]], notes: list[str]) -> None:
-    """Say which texts are there several times: in training, with which labels, and on both sides of a split."""
-    train, first = rows["train"], dict[str, int]()
-    same, exact, apart = 0, 0, []
-    for place, form in enumerate(forms["train"]):
-        before = first.setdefault(form, place)
-        if before != place and {*train.labels[before]} == {*train.labels[place]}:
-            same += 1
-            exact += train.texts[before] == train.texts[place]
-        elif before != place:
-            apart.append((before, place))
-    if same:
+def _note_copies(rows: Mapping[str, _Rows], forms: Mapping[str, Sequence[str]], notes: list[str]) -> None:
+    """Say which texts are there again: in training, with the same or another label, and on both sides of a split."""
+    train = rows["train"]
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(form, place), place) for place, form in enumerate(forms["train"])]
+    copies = [(one, other) for one, other in pairs if one != other]
+    apart = [(one, other) for one, other in copies if {*train.labels[one]} != {*train.labels[other]}]
+    if number := len(copies) - len(apart):
+        exact = sum(train.texts[one] == train.texts[other] for one, other in {*copies} - {*apart})
         notes.append(
-            f"{counted(same, 'text')} of {len(train.texts):,} repeat another with the same label ({exact:,} exactly)"
+            f"{counted(number, 'text')} of {len(train.texts):,} for training repeat others with the same label, {exact:,} "
+            f"of them letter by letter"
         )
     if apart:
-        pairs = [
-            f"{train.names[one]} ({'|'.join(train.labels[one])}) and {train.names[other]} ({'|'.join(train.labels[other])})"
-            for one, other in apart
+        named = [
+            " and ".join(f"{train.names[place]} ({'|'.join(train.labels[place])})" for place in pair)
+            for pair in apart[:3]
         ]
         notes.append(
-            f"{counted(len(apart), 'text')} with different labels: {'; '.join(map(printable, pairs[:3]))}; which is right?"
+            f"{counted(len(apart), 'text')} for training with different labels: {'; '.join(map(printable, named))}"
+            f"{'; …' if len(apart) > 3 else ''}; which is right?"
         )
-    for part in rows.keys() - {"train"}:
-        shared = [place for place, form in enumerate(forms[part]) if form in first]
-        if shared:
-            names = listed(
-                [f"{rows[part].names[place]} (= {train.names[first[forms[part][place]]]})" for place in shared]
-            )
-            words = "validation" if part == "val" else "testing"
+    for part in [part for part in ("val", "test") if part in rows]:
+        names = zip(rows[part].names, forms[part], strict=True)
+        if shared := [f"{name} (= {train.names[first[form]]})" for name, form in names if form in first]:
             notes.append(
-                f"{len(shared):,} of {counted(len(forms[part]), 'text')} for {words} are also for training: {names}"
+                f"{len(shared):,} of {counted(len(forms[part]), 'text')} for {_USE[part]} are for training too, so scores "
+                f"will flatter: {listed(shared)}"
             )
 
 
-def _fingerprints(
-    source: _Source, given: _Source | None, rows: Mapping[str, _Rows], name: Callable[[str], str]
-) -> dict[str, str]:
-    """Size and checksum of the files that were read, or of the texts and labels themselves."""
-    files = [*source.files, *(given.files if given else [])]
+def _fingerprints(sources: Sequence[_Source], rows: Mapping[str, _Rows], name: Callable[[str], str]) -> dict[str, str]:
+    """Size and checksum of each file, and of the texts and labels themselves where some are from no file."""
+    files = list(dict.fromkeys(file for source in sources for file in source.files))
     found = dict(zip(map(name, files), in_threads(fingerprint, files), strict=True))
-    if not files or (given and not (source.files and given.files)):
-        content = [(part, own.texts, own.labels) for part, own in sorted(rows.items())]
-        code = zlib.crc32(json.dumps(content, ensure_ascii=True).encode())
-        found["(texts)"] = f"{sum(len(own.texts) for own in rows.values())}-{code:08x}"
+    if not all(source.files for source in sources):
+        content = json.dumps([(part, own.texts, own.labels) for part, own in rows.items()])
+        found["(texts)"] = f"{sum(len(own.texts) for own in rows.values())}-{zlib.crc32(content.encode()):08x}"
     return found
 
 
@@ -867,102 +772,98 @@ def _fingerprints(
 
 
 def gathered_texts(inputs: Any, columns: TextColumns) -> list[Any]:
-    """A text, a list of them, a file of lines, a table, a data frame or a folder of text files, as a flat list.
+    """A text, a list of texts, a file of lines, a table, a data frame or a folder of text files, as a flat list.
 
-    A string is the name of what exists and a text otherwise; the items of a list are texts, whatever they look like.
+    A string names a file or folder if there is one and is a text otherwise; the items of a list are texts, whatever
+    they look like. What is no text stays in its place.
 
     Raises:
         DataError: a path does not exist, or a table has no column of texts.
     """
-    pair = len(columns.text) == 2
-    if isinstance(inputs, os.PathLike) or (isinstance(inputs, str) and (_exists(inputs) or _looks_like_path(inputs))):
+    pair = len(columns.text) > 1
+    if isinstance(inputs, os.PathLike) or (isinstance(inputs, str) and _means_path(inputs)):
         return _texts_at(existing(inputs), columns)
-    if inputs is None or isinstance(inputs, (str, bytes, bool, int, float)):
+    if pair and isinstance(inputs, tuple) and len(inputs) == 2 and all(isinstance(part, str) for part in inputs):
         return [inputs]
-    if pair and isinstance(inputs, tuple) and len(inputs) == 2 and all(isinstance(one, str) for one in inputs):
-        return [inputs]
-    if isinstance(inputs, Mapping) and all(isinstance(cell, str) or cell is None for cell in inputs.values()):
+    if frame_kind(inputs) or (isinstance(inputs, Mapping) and any(map(_is_list, inputs.values()))):
+        return _text_cells(inputs, columns)
+    if isinstance(inputs, (str, bytes, Mapping)) or not (hasattr(inputs, "tolist") or isinstance(inputs, Iterable)):
         inputs = [inputs]
-    if isinstance(inputs, Mapping) or len(getattr(inputs, "shape", (0,))) == 2 and hasattr(inputs, "columns"):
-        return _text_cells(read_table(inputs), columns)
-    if hasattr(inputs, "column_names") or hasattr(inputs, "features"):
-        return _text_cells(read_table(inputs), columns)
     items = inputs.tolist() if hasattr(inputs, "tolist") else list(inputs)
     if items and all(isinstance(item, Mapping) for item in items):
-        return _text_cells(read_table(items), columns)
-    return [tuple(item) if isinstance(item, list) and pair else item for item in items]
+        return _text_cells(items, columns)
+    return [tuple(item) if pair and isinstance(item, list) else item for item in items]
 
 
-def _exists(text: str) -> bool:
+def _means_path(text: str) -> bool:
+    """Whether a string names what is there, or looks so much like a path that it is a mistaken one."""
     try:
-        return os.path.exists(os.path.expanduser(text))
-    except OSError:  # a text is mostly too long for a name
+        if os.path.exists(os.path.expanduser(text)):
+            return True
+    except OSError:  # too long for a name
         return False
-
-
-def _looks_like_path(text: str) -> bool:
-    """Whether a string that names nothing there is the name of something all the same."""
-    if not text or any(letter.isspace() for letter in text):
-        return False
-    return is_table(text) or kind_of(text) == ".txt" or text.startswith(("./", "../", "/", "~/"))
+    like = is_table(text) or kind_of(text) == ".txt" or text.startswith(("./", "../", "/", "~/"))
+    return like and not any(map(str.isspace, text))
 
 
 def _texts_at(path: str, columns: TextColumns) -> list[Any]:
+    """The texts in a folder, a table or a file of lines."""
+    if not os.path.isdir(path) and is_table(path):
+        return _text_cells(path, columns)
     notes: list[str] = []
     if os.path.isdir(path):
-        paths = _text_names(path)
+        paths = _text_paths(path)
         if not paths:
-            raise DataError(f"{printable(path)} holds no .txt files; to have its name read as a text, put it in a list")
-        texts: list[Any] = _file_texts(paths, [os.path.relpath(one, path) for one in paths], notes)
-    elif is_table(path):
-        return _text_cells(read_table(path), columns)
+            raise DataError(f"{printable(path)} holds no .txt files; to mean the word itself, put it in a list")
+        texts = _contents(paths, [os.path.relpath(one, path) for one in paths], notes)
     else:
-        try:
-            text, notes = decoded(Path(path).read_bytes(), printable(path))
-        except OSError as error:
-            raise DataError(f"{printable(path)} cannot be read ({error.strerror})") from error
-        texts = list(lines_of(io.BytesIO(text.encode())))
+        text, notes = decoded(_bytes(path), printable(path))
+        texts = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
     for note in notes:
         say(f"note: {note}")
     return texts
 
 
-def _text_cells(table: Table, columns: TextColumns) -> list[Any]:
-    """What is in the columns of texts: those of training, or else those that hold texts."""
+def _text_cells(source: Any, columns: TextColumns) -> list[Any]:
+    """The texts of a table, from the columns of training or else those that are found."""
+    table, names = read_table(source), columns.text
+    if not {*names} <= table.columns.keys():
+        names = _text_by_name(table, columns.label)[0]
+        if not names:
+            lengths = {name: _mean_length(cells) for name, cells in table.columns.items() if name not in columns.label}
+            names = (max(lengths, key=lambda name: lengths[name]),)
+        table.notes.append(f"took column {listed(names)} of {printable(table.name)} as text")
+    if len(names) != len(columns.text):
+        known = listed(table.columns, 8)
+        raise DataError(
+            f"{printable(table.name)} has no columns {listed(columns.text)}, as training had (columns: {known})"
+        )
     for note in table.notes:
         say(f"note: {note}")
-    names = columns.text
-    if any(name not in table.columns for name in names):
-        names = _text_by_name(table, columns.label)[0] or _text_by_content(table, columns.label)
-        if len(names) != len(columns.text):
-            raise DataError(
-                f"{printable(table.name)} has no column {listed(columns.text)} as training had (columns: "
-                f"{listed(table.columns, 8)})"
-            )
-        say(f"note: took column {listed(names)} of {printable(table.name)} as text")
     cells = [table.columns[name] for name in names]
     return list(zip(*cells, strict=True)) if len(cells) > 1 else list(cells[0])
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[str]:
-    """The lines of a stream, each as soon as it is there: UTF-8, or UTF-16 with a mark that says so.
+    """The lines of a stream, each as soon as it is there: UTF-8, or UTF-16 if a mark at its beginning says so.
 
-    What cannot be read as such becomes U+FFFD, and blank lines are kept.
+    What cannot be read becomes U+FFFD; blank lines are kept.
     """
     read = getattr(stream, "read1", stream.read)
-    start = b""
-    while len(start) < 2 and (block := read(65536)):
-        start += block
-    wide = start[:2] in (b"\xff\xfe", b"\xfe\xff")
+    block = read(65536)
+    while block in (b"\xff", b"\xfe") and (more := read(1)):  # half of such a mark
+        block += more
+    wide = block[:2] in (b"\xff\xfe", b"\xfe\xff")
     decoder = codecs.getincrementaldecoder("utf-16" if wide else "utf-8-sig")("replace")
-    block, pending = start, [""]
-    while block:
-        first, *more = decoder.decode(block).split("\n")
+    pending: list[str] = []
+    while True:
+        first, *others = decoder.decode(block, final=not block).split("\n")
         pending.append(first)
-        for line in more:
+        for line in others:
             yield "".join(pending).removesuffix("\r")
             pending = [line]
+        if not block:
+            break
         block = read(65536)
-    pending.append(decoder.decode(b"", final=True))
     if last := "".join(pending):
         yield last.removesuffix("\r")

@@ -247,7 +247,7 @@ def test_tasks_do_not_override_what_is_finished(command: str) -> None:
 
 
 # The three lines may run this many of the package's own functions, in this many files; see docs/design.md.
-BUDGET = {"fit and predict": (172, 18), "predict": (28, 8)}
+BUDGET = {"fit and predict": (186, 19), "predict": (28, 8)}
 
 
 def test_the_way_stays_short(tmp_path: Path) -> None:
