@@ -634,6 +634,7 @@ def optimizer(network: Network, preset: Preset) -> torch.optim.Optimizer:
         lr=preset.lr,
         weight_decay=preset.weight_decay,
         layer_decay=preset.layer_decay if layered else None,
+        **({"fused": True} if preset.optimizer.lower() == "adagrad" and network.device.type == "cpu" else {}),
     )
     return chosen
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -22,6 +20,7 @@ from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import SPLITS, subfolders
 from recipes.masks import Region, Regions, is_background, runs_of
+from recipes.tables import csv_rows, existing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,23 +150,6 @@ def check_masked(data: Any) -> None:
         coco_files(path) or _layout(path)
     elif os.path.splitext(path)[1].lower() not in (".json", ".csv", ".tsv", ".txt"):
         find_pairs(path)
-
-
-def existing(data: Any) -> str:
-    """The path, as text, of what is there.
-
-    Raises:
-        DataError: it does not exist; the nearest name beside it is in the message.
-    """
-    path: str = os.path.expanduser(os.fspath(data))
-    if os.path.exists(path):
-        return path
-    beside = Path(path).absolute()
-    try:
-        names = [name for name in os.listdir(beside.parent) if not images.ignored(name)]
-    except OSError:
-        names = []
-    raise DataError(f"{printable(path)} does not exist{did_you_mean(beside.name, names, most=1)}")
 
 
 def _letters(name: str) -> str:
@@ -577,7 +559,7 @@ def _lists(data: Any) -> Pairs:
 
 def _table(path: str) -> dict[str, Pairs]:
     """Pairs by split from a table with a column of images and one of masks, paths relative to the table."""
-    name, (lines, rows) = printable(path), _rows(path)
+    name, (lines, rows, notes) = printable(path), csv_rows(path)
     header, first = [cell.strip() for cell in rows[0]], 1
     columns = _columns(header)
     if columns is None and (guess := _path_columns(rows)):
@@ -603,7 +585,8 @@ def _table(path: str) -> dict[str, Pairs]:
         parts.setdefault(_part(cells, split_column, name, line), []).append((files[0], files[1]))
     if not parts:
         raise DataError(f"{name} names no image and mask that exist: {listed([*missing, *bare]) or 'it has no rows'}")
-    notes = [f"left out {counted(len(bare), 'row')} of {name} without an image or a mask: {listed(bare)}"] * bool(bare)
+    if bare:
+        notes.append(f"left out {counted(len(bare), 'row')} of {name} without an image or a mask: {listed(bare)}")
     if missing:
         notes.append(f"left out {counted(len(missing), 'row')} of {name} whose files do not exist: {listed(missing)}")
     found = {
@@ -625,29 +608,6 @@ def _part(cells: list[str], column: int | None, name: str, line: int) -> str:
             f"{did_you_mean(cells[column], known, 1)}"
         )
     return part
-
-
-def _rows(path: str) -> tuple[list[int], list[list[str]]]:
-    """The rows of a table and the lines they end on, however a spreadsheet has written it."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{printable(path)} cannot be read ({error.strerror})") from error
-    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", "replace")  # Excel's own; a wrong letter only makes a file missing
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    try:
-        rows = [(reader.line_num, row) for row in reader if any(row)]
-    except csv.Error as error:
-        raise DataError(f"{printable(path)} is no table ({error})") from error
-    if not rows:
-        raise DataError(f"{printable(path)} is empty")
-    return [line for line, _ in rows], [row for _, row in rows]
 
 
 def _columns(header: list[str]) -> tuple[int, int, int | None] | None:

@@ -81,7 +81,8 @@ def precision(network: Network, loss: Loss, data: DataModule, trainer_arguments:
 def _faster_on_cpu(network: Network, loss: Loss, data: DataModule) -> str:
     """`bf16` if a few training steps of a copy of the network are clearly faster with it, else `32`.
 
-    Where nothing but the last layer is trained, it is a few looks of the network that are timed. Depthwise convolutions are slower in bfloat16 on today's CPUs, others more than twice as fast: no rule holds for
+    Where nothing but the last layer is trained, it is a few looks of the network that are timed. Depthwise
+    convolutions are slower in bfloat16 on today's CPUs, others more than twice as fast: no rule holds for
     all networks. "Clearly" is a quarter, so that chance on a busy machine does not decide.
     """
     keep_freed_memory()  # as training will, or the two would be compared under other conditions
@@ -113,6 +114,8 @@ def batch_size(network: Network, loss: Loss, data: DataModule) -> int:
     On a GPU sizes are tried until memory runs out. On a CPU that would end the process, so there the memory that one
     picture's gradients need is counted, and half of what is free is used.
     """
+    if network.config["library"] == "recipes":  # n-grams, whose gradients take the same memory for any batch
+        return int(2 ** min(max(round(math.log2(max(data.views, 1) / 100)), 5), 10))
     device = training_device(data.preset.accelerator)
     batches = data.train_dataloader()
     most = max(2, min(1024, data.views // 10))

@@ -23,7 +23,8 @@ class Preset:
         epochs: how often the network sees every training picture; early stopping may end sooner, and 0 fits the last
             layer alone.
         batch_size: examples in one step; of texts as many tokens as this many have on average.
-        find_batch_size: take the largest batch that fits into memory and leaves ten steps in an epoch.
+        find_batch_size: take the largest batch that fits into memory and leaves ten steps in an epoch (of n-grams, which
+            fit anyway, a hundred).
         optimizer: any optimizer that timm or torch knows by name, such as `adamw`, `sgd` or `lion`.
         lr: the highest learning rate, reached after the warm-up, for the layers nearest the output.
         find_lr: try rising learning rates for a hundred steps first, and take one instead of `lr`.
@@ -276,12 +277,13 @@ TEXT_PRESETS: dict[str, Preset] = {
 }
 
 # N-grams are learnt from nothing. Each batch changes few of the embeddings, which AdaGrad takes into account (Duchi et
-# al. 2011); limits on gradients and decay would have to touch all of them in every step.
+# al. 2011). The embeddings are many, and a step that touches them all pays for a large batch only.
 _NGRAMS = dataclasses.replace(
     _TEXTS,
-    epochs=4,
+    epochs=3,
+    find_batch_size=True,
     optimizer="adagrad",
-    lr=0.05,
+    lr=0.5,
     weight_decay=0.0,
     layer_decay=1.0,
     head_first=False,
@@ -292,7 +294,7 @@ _NGRAMS = dataclasses.replace(
 NGRAM_PRESETS: dict[str, Preset] = {
     "default": _NGRAMS,
     "quick": dataclasses.replace(_NGRAMS, epochs=2),
-    "best": dataclasses.replace(_NGRAMS, epochs=8, patience=4),
+    "best": dataclasses.replace(_NGRAMS, epochs=8),
     "scratch": _NGRAMS,
 }
 

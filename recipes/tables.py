@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import importlib
@@ -217,7 +218,7 @@ def _csv(path: str, content: bytes) -> tuple[list[int], list[list[str]], list[st
         raise DataError(f"{printable(path)} is no table ({error})") from error
     finally:
         csv.field_size_limit(limit)
-    while rows and not any(rows[-1]):  # spreadsheets end on rows of separators
+    while rows and len(rows[-1]) > 1 and not any(rows[-1]):  # spreadsheets end on rows of separators
         rows.pop()
         lines.pop()
     if rows and rows[0][0].lower() == "sep=" and not any(rows[0][1:]):  # Excel's own
@@ -260,18 +261,16 @@ def _regular(rows: Sequence[Sequence[str]]) -> float:
 def _rows(text: str, separator: str, notes: list[str], name: str) -> tuple[list[int], list[list[str]]]:
     """Rows, with quotes as quotes, unless that would swallow the rows between two that are part of texts."""
     strict = None
-    try:
+    with contextlib.suppress(csv.Error):
         strict = _parsed(text, separator, strict=True)
-    except csv.Error:
-        if '\\"' in text:
-            try:
-                return _parsed(text, separator, strict=True, escapechar="\\")
-            except csv.Error:
-                pass
     if strict and (separator != "\t" or '"' not in text):
         return strict
+    if not strict and '\\"' in text:
+        with contextlib.suppress(csv.Error):
+            return _parsed(text, separator, strict=True, escapechar="\\")
     quoted, plain = strict or _parsed(text, separator), _parsed(text, separator, quoting=csv.QUOTE_NONE)
-    if len(plain[1]) > len(quoted[1]) and _regular(plain[1]) >= max(_regular(quoted[1]), 0.9):
+    used = len(plain[1]) == len(quoted[1]) or any('"' in cell for cell in plain[1][0])
+    if not used and _regular(plain[1]) >= (1.0 if strict else max(_regular(quoted[1]), 0.9)):
         notes.append(f"read quotation marks in {name} as part of the texts, because they are not in pairs")
         return plain
     return quoted
@@ -280,7 +279,7 @@ def _rows(text: str, separator: str, notes: list[str], name: str) -> tuple[list[
 def _with_header(path: str, lines: list[int], rows: list[list[str]], notes: list[str]) -> Table:
     """The table of these rows, named after the first of them if that is a header."""
     name = printable(os.path.basename(path))
-    header = [cell.strip() or str(place) for place, cell in enumerate(rows[0], 1)]
+    header = [cell.strip() or f"column {place}" for place, cell in enumerate(rows[0], 1)]
     if _headless(rows):
         header = [str(place) for place in range(1, len(header) + 1)]
         notes.append(f"the first line of {name} looks like data, so its columns are called {listed(header)}")
@@ -323,7 +322,8 @@ def _headless(rows: list[list[str]]) -> bool:
     for cell, column in zip(first, columns, strict=True):
         if _is_number(cell) and all(map(_is_number, column)):
             return True
-        if cell in column and len({*column}) < len(column):
+        # Among many texts one may be called like its column, so more than a few rows must have other values twice.
+        if cell and cell in column and (len(column) < 20 or 2 * len({*column}) <= len(column)):
             return True
     words = max(len(cell.split()) for cell in first)
     return words > 7 and len(first) < 4 and not any(2 * len({*column}) <= len(column) for column in columns)

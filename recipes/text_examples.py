@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import codecs
 import json
 import os
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,35 +31,28 @@ from recipes.examples import (
 from recipes.tables import SUFFIXES, Table, decoded, existing, frame_kind, is_table, kind_of, read_table
 
 # What people call columns, without anything but letters and digits; a better name comes first.
-_TEXT = ["text", "texts", "sentence", "review", "content", "message", "comment", "question", "tweet", "body", "document", "utterance", "query", "description", "title", "headline"]
+_TEXT = (
+    "text texts sentence review content message comment question tweet body document utterance query description title "
+    "headline"
+)
 _PAIRS = (
     "premise hypothesis/sentence1 sentence2/question1 question2/texta textb/text1 text2/sentencea sentenceb/"
     "question answer/question sentence/query document/query passage"
 )
-_LABEL = ["label", "labels", "category", "categories", "class", "target", "intent", "sentiment", "emotion", "emotions", "topic", "topics", "tag", "tags", "genre", "genres", "y", "stars", "rating"]
-_SEVERAL = {"labels", "categories", "emotions", "topics", "tags", "genres", "intents", "classes"}
-_NEITHER = {
-    "id",
-    "ids",
-    "date",
-    "time",
-    "count",
-    "length",
-    "url",
-    "score",
-    "lang",
-    "language",
-    "user",
-    "author",
-    "name",
-}
-_SPLIT = {"split", "set", "subset", "part", "partition"}
+_LABEL = (
+    "label labels category categories class target intent sentiment emotion emotions topic topics tag tags genre "
+    "genres y stars rating"
+)
+_SEVERAL = "labels categories emotions topics tags genres intents classes"
+_SPLIT = "split set subset part partition"
+_NEITHER = "id ids date time count length url score lang language user author name"
 
 # Of fewer rows nothing can be said from how many different labels they have.
 _LARGE = 50
 
 # A list as it looks in a cell of a CSV file.
 _LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
+_ITEM = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s,'"\[\]][^,\[\]]*)""", re.DOTALL)
 
 _FORMS = (
     "give a table with a column of texts and one of labels (train.csv), a folder that holds a folder of .txt files for "
@@ -134,7 +127,7 @@ def read_texts(
         source.tables["val"] = next(given.tables[part] for part in ("val", "train", "test") if part in given.tables)
         notes += given.notes
     rows = {"train": _rows(source.tables["train"], columns, notes)}
-    for part in [part for part in ("val", "test") if part in source.tables]:
+    for part in (part for part in SPLITS if part in source.tables and part != "train"):
         try:
             rows[part] = _rows_held_out(source.tables[part], columns, notes)
         except DataError as error:  # as in competitions, whose test.csv has no labels
@@ -168,7 +161,7 @@ def read_texts_held_out(data: Any, labels: tuple[str, ...], columns: TextColumns
     """
     source = _source(data)
     notes = source.notes
-    parts = [part for part in ("test", "val") if part in source.tables] or ["train"]
+    parts: list[str] = [part for part in ("test", "val") if part in source.tables] or ["train"]
     rows = None
     for part in parts:
         try:
@@ -273,15 +266,15 @@ def _two_lists(data: Any) -> dict[str, Any] | None:
 def _divided(table: Table) -> _Source:
     """A table by its column of splits, if it has one."""
     for name, cells in table.columns.items():
-        parts = [_split_of(str(cell)) for cell in cells] if name.strip().lower() in _SPLIT else []
+        parts = [_split_of(str(cell)) for cell in cells] if name.strip().lower() in _SPLIT.split() else []
         if not any(parts):
             continue
         if None in parts:
             place = parts.index(None)
             known = [word for words in SPLITS.values() for word in words]
             raise DataError(
-                f"{printable(table.row_name(place))}: the split is {printable(str(cells[place]))!r}; expected train, val "
-                f"or test{did_you_mean(str(cells[place]), known, 1)}"
+                f"{printable(table.row_name(place))}: the split is {printable(str(cells[place]))!r}; expected train, "
+                f"val or test{did_you_mean(str(cells[place]), known, 1)}"
             )
         del table.columns[name]
         places = {part: [place for place, own in enumerate(parts) if own == part] for part in SPLITS if part in parts}
@@ -302,8 +295,8 @@ def _folder(root: str) -> _Source:
         return _file(os.path.join(root, names[0]))
     if not chosen:
         raise DataError(
-            f"{printable(root)} holds {len(names)} tables ({listed(names)}); give one of them, or call them train.csv and "
-            f"test.csv"
+            f"{printable(root)} holds {len(names)} tables ({listed(names)}); give one of them, or call them train.csv "
+            f"and test.csv"
         )
     files = [os.path.join(root, name) for name in chosen.values()]
     tables = {part: read_table(file) for part, file in zip(chosen, files, strict=True)}
@@ -328,8 +321,8 @@ def _label_folders(root: str) -> dict[str, str]:
         if not any(_text_paths(entry.path) for entry in subfolders(folder)):
             below = [entry.path for entry in subfolders(root) if _tables_in(entry.path)]
             raise DataError(
-                f"{printable(folder)} holds no table ({', '.join(SUFFIXES)}) and no folders of .txt files for labels, as "
-                f"in reviews/good/1.txt" + (f"; did you mean {printable(below[0])}?" if len(below) == 1 else "")
+                f"{printable(folder)} holds no table ({', '.join(SUFFIXES)}) and no folders of .txt files for labels, "
+                f"as in reviews/good/1.txt" + (f"; did you mean {printable(below[0])}?" if len(below) == 1 else "")
             )
     return parts
 
@@ -398,32 +391,25 @@ def _find_columns(
     """
     texts, labels = _asked(table, text, "text"), _asked(table, label, "label")
     if both := {*texts} & {*labels}:
-        raise OptionError(
-            f"column {printable(both.pop())!r} is named as text and as label; name another for one of them"
-        )
+        raise OptionError(f"column {printable(both.pop())!r} is named as text and as label; one of them is another")
     if len(texts) > 2:
         raise OptionError(f"text={text!r} names {len(texts)} columns; name one, or two for pairs of texts")
-    guessed = False
-    if not labels and (name := _by_name(table, _LABEL, texts, _few)):
-        labels, guessed = (name,), len({*map(_letters, table.columns)} & {*_LABEL}) != 1
-    if not texts:
-        texts, unsure = _text_by_name(table, labels)
-        guessed |= unsure
-    if not texts:
-        lengths = {name: _mean_length(cells) for name, cells in table.columns.items() if name not in labels}
-        best = max(lengths, key=lambda name: lengths[name], default="")
-        texts, guessed = (best,) if lengths.get(best) else (), True
+    unsure = [False, False]
     if not labels:
-        labels, guessed = _label_by_content(table, texts), True
+        labels, unsure[0] = _label_by_name(table, texts)
+    if not texts:
+        texts, unsure[1] = _found_texts(table, labels)
+    if not labels:
+        labels = _label_by_content(table, texts)
     for option, names in (("text", texts), ("label", labels)):
         if not names:
             known = listed(table.columns, 8)
             raise DataError(
-                f"{printable(table.name)} has no column of {option}s (columns: {known}); name it: {option}=..."
+                f"{printable(table.name)} has no column of {option}s (columns: {known}); name it with {option}=..."
             )
     found = [" and ".join(repr(printable(name)) for name in names) for names in (texts, labels)]
     note = f"took column {found[0]} as text and {found[1]} as label; name others with text=... and label=..."
-    return _with_separator(table, texts, labels, multi_label), [note] if guessed else []
+    return _with_separator(table, texts, labels, multi_label), [note] if any(unsure) else []
 
 
 def _asked(table: Table, names: str | None, option: str) -> tuple[str, ...]:
@@ -444,26 +430,35 @@ def _asked(table: Table, names: str | None, option: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _by_name(table: Table, known: Sequence[str], taken: Sequence[str], fits: Callable[[list[Any]], Any]) -> str | None:
+def _by_name(table: Table, known: str, taken: Sequence[str], fits: Callable[[list[Any]], Any]) -> tuple[str, ...]:
     """The column with the best name, or else one whose name has such a word in it, as in `review_text`."""
     free = [name for name in table.columns if name not in taken]
     whole = {_letters(name): name for name in reversed(free)}
-    words = {name: {*re.findall(r"[^\W_]+", name.casefold())} for name in free}
-    partly = [name for word in known for name in free if word in words[name] - {"y"} and not words[name] & _NEITHER]
-    return next(
-        (whole[word] for word in known if word in whole),
-        next((name for name in partly if fits(table.columns[name])), None),
-    )
+    if best := [whole[word] for word in known.split() if word in whole]:
+        return (best[0],)
+    words = {name: re.findall(r"[^\W_]+", name.casefold()) for name in free}
+    partly = [name for word in known.split() for name in free if word in words[name] and len(word) > 1]
+    plausible = [name for name in partly if not {*words[name]} & {*_NEITHER.split()} and fits(table.columns[name])]
+    return tuple(plausible[:1])
 
 
-def _text_by_name(table: Table, taken: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """The column or the pair of columns that are called like texts, and whether others are too."""
+def _label_by_name(table: Table, taken: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """The column that is called like labels, and whether another may be meant."""
+    names = {_letters(name) for name in table.columns if name not in taken}
+    return _by_name(table, _LABEL, taken, _few), len(names & {*_LABEL.split()}) != 1
+
+
+def _found_texts(table: Table, taken: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """The column or the pair of columns that are called like texts or hold the longest, and whether others may do."""
     free = {_letters(name): name for name in reversed(table.columns) if name not in taken}
     for first, second in map(str.split, _PAIRS.split("/")):
         if first in free and second in free and "text" not in free:
-            return (free[first], free[second]), first in _TEXT
-    name = _by_name(table, _TEXT, taken, _mean_length)
-    return (name,) if name else (), len(free.keys() & {*_TEXT}) != 1
+            return (free[first], free[second]), first in _TEXT.split()
+    if name := _by_name(table, _TEXT, taken, _mean_length):
+        return name, len(free.keys() & {*_TEXT.split()}) != 1
+    lengths = {name: _mean_length(table.columns[name]) for name in free.values()}
+    best = max(lengths, key=lambda name: lengths[name], default="")
+    return (best,) if lengths.get(best) else (), True
 
 
 def _label_by_content(table: Table, taken: Sequence[str]) -> tuple[str, ...]:
@@ -481,10 +476,12 @@ def _label_by_content(table: Table, taken: Sequence[str]) -> tuple[str, ...]:
 def _mean_length(cells: Sequence[Any]) -> float:
     """How long the texts of a column are; 0 if it holds something else, such as numbers and dates."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell]
-    if 2 * len(texts) < sum(not _missing(cell) for cell in cells) or not any(map(_letters, texts)):
-        return 0.0
     words = any(re.search(r"[^\W\d_]{2}", text) for text in texts[:1000])
-    return sum(map(len, texts)) / len(texts) if words else 0.0
+    if 2 * len(texts) < sum(not _missing(cell) for cell in cells) or not words:
+        return 0.0
+    length = sum(map(len, texts)) / len(texts)
+    spaced = any(" " in text or not text.isascii() for text in texts[:1000])
+    return length if spaced else length / 1000  # ids and addresses are long, too
 
 
 def _few(cells: Sequence[Any]) -> bool:
@@ -517,23 +514,25 @@ def _with_separator(
     if lists or (strings and all(map(_LIST.fullmatch, strings))):
         return TextColumns(texts, labels, True, "")
     used = [mark for mark in "|,;" if any(mark in cell for cell in strings)]
-    if multi_label or (used[:1] == ["|"] and _letters(labels[0]) in _SEVERAL):
+    if multi_label or (used[:1] == ["|"] and _letters(labels[0]) in _SEVERAL.split()):
         return TextColumns(texts, labels, True, (used or ["|"])[0])
     return TextColumns(texts, labels, False)
 
 
 def _columns_in(table: Table, columns: TextColumns) -> TextColumns:
-    """The columns of training where a table has them; others are found, unless they are one for each label."""
+    """The columns of training where a table has them; else those that are called like texts and labels."""
     missing = [name for name in (*columns.text, *columns.label) if name not in table.columns]
     if not missing:
         return columns
-    text = None if {*missing} & {*columns.text} else ",".join(columns.text)
-    label = None if {*missing} & {*columns.label} else ",".join(columns.label)
-    if len(columns.label) == 1 or label is not None:
-        found, _ = _find_columns(table, text, label, columns.multi_label)
-        if len(found.text) == len(columns.text):
-            return found
-    raise DataError(f"{printable(table.name)} lacks {counted(len(missing), 'column')} of training: {listed(missing)}")
+    texts, labels = columns.text, columns.label
+    if {*missing} & {*labels}:
+        labels = _label_by_name(table, texts)[0] if len(labels) == 1 else ()
+    if {*missing} & {*texts}:
+        texts = _found_texts(table, labels)[0]
+    if not labels or len(texts) != len(columns.text):
+        lost = f"{counted(len(missing), 'column')} of training: {listed(missing)}"
+        raise DataError(f"{printable(table.name)} lacks {lost} (columns: {listed(table.columns, 8)})")
+    return _with_separator(table, texts, labels, columns.multi_label)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -557,17 +556,17 @@ def _rows(table: Table, columns: TextColumns, notes: list[str]) -> _Rows:
     labels = _labels(table, columns)
     empty = [place for place, own in enumerate(texts) if not all(part.strip() for part in own)]
     bare = [place for place, own in enumerate(labels) if not own]
+    lost = {*empty} if columns.multi_label else {*empty, *bare}
+    kept = [place for place in range(len(table)) if place not in lost]
+    if not any(labels[place] for place in kept):
+        raise DataError(f"no row of {title} has a text and a label ({counted(len(table), 'row')})")
     for verb, places, what in (
         ("left out", empty, "an empty text"),
         ("kept" if columns.multi_label else "left out", bare, "no label"),
     ):
         if places:
-            rows = listed(map(table.row_name, places))
-            notes.append(f"{verb} {counted(len(places), 'row')} of {title} with {what}: {rows}")
-    lost = {*empty} if columns.multi_label else {*empty, *bare}
-    kept = [place for place in range(len(table)) if place not in lost]
-    if not any(labels[place] for place in kept):
-        raise DataError(f"no row of {title} has a text and a label ({counted(len(table), 'row')})")
+            names = listed(map(table.row_name, places))
+            notes.append(f"{verb} {counted(len(places), 'row')} of {title} with {what}: {names}")
     return _Rows(
         table.name,
         [texts[place] if len(columns.text) > 1 else texts[place][0] for place in kept],
@@ -652,14 +651,12 @@ def _several(cell: Any, separator: str | None) -> tuple[str, ...]:
 
 
 def _written_list(cell: str) -> list[Any]:
-    """A list that was written into a CSV file; an array is written without commas."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", cell.strip()))
-            return found if isinstance(found, list) else [found]
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return [part.strip(" '\"") for part in cell.strip().strip("[]").split(",")]
+    """A list that was written into a CSV file, as JSON or as Python or numpy print it, the last without commas."""
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        return [re.sub(r"\\(.)", r"\1", "".join(match.groups(""))) for match in _ITEM.finditer(cell)]
+    return found if isinstance(found, list) else [found]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -674,14 +671,15 @@ def _checked_labels(rows: _Rows, columns: TextColumns, notes: list[str]) -> tupl
         raise DataError(f"{where} has one label only, {printable(labels[0])!r}; two or more are needed")
     if len(rows.texts) >= _LARGE and 2 * len(labels) > len(rows.texts):
         raise DataError(
-            f"{where} has {len(labels):,} different values in {counted(len(rows.texts), 'row')}, like numbers or ids and "
-            f"unlike labels; name the column of labels with label=..."
+            f"{where} has {len(labels):,} different values in {counted(len(rows.texts), 'row')}, like numbers or ids "
+            f"and unlike labels; name the column of labels with label=..."
         )
-    same = [" ".join(unicodedata.normalize("NFKC", label).casefold().split()) for label in labels]
-    if twins := [label for label, form in zip(labels, same, strict=True) if same.count(form) > 1]:
+    forms = [" ".join(unicodedata.normalize("NFKC", label).casefold().split()) for label in labels]
+    alike = Counter(forms)
+    if twins := [label for label, form in zip(labels, forms, strict=True) if alike[form] > 1]:
         notes.append(
-            f"labels that differ only in case, spaces or how letters are encoded are kept apart: {listed(twins, 6)}; put "
-            f"them together if they are one"
+            f"labels that differ only in case, spaces or how letters are encoded are kept apart: {listed(twins, 6)}; "
+            f"put them together if they are one"
         )
     if not columns.multi_label and (barred := [label for label in labels if "|" in label]):
         notes.append(
@@ -736,8 +734,8 @@ def _note_copies(rows: Mapping[str, _Rows], forms: Mapping[str, Sequence[str]], 
     if number := len(copies) - len(apart):
         exact = sum(train.texts[one] == train.texts[other] for one, other in {*copies} - {*apart})
         notes.append(
-            f"{counted(number, 'text')} of {len(train.texts):,} for training repeat others with the same label, {exact:,} "
-            f"of them letter by letter"
+            f"{counted(number, 'text')} of {len(train.texts):,} for training repeat others with the same label, "
+            f"{exact:,} of them letter by letter"
         )
     if apart:
         named = [
@@ -752,8 +750,8 @@ def _note_copies(rows: Mapping[str, _Rows], forms: Mapping[str, Sequence[str]], 
         names = zip(rows[part].names, forms[part], strict=True)
         if shared := [f"{name} (= {train.names[first[form]]})" for name, form in names if form in first]:
             notes.append(
-                f"{len(shared):,} of {counted(len(forms[part]), 'text')} for {_USE[part]} are for training too, so scores "
-                f"will flatter: {listed(shared)}"
+                f"{len(shared):,} of {counted(len(forms[part]), 'text')} for {_USE[part]} are for training too, so "
+                f"scores will flatter: {listed(shared)}"
             )
 
 
@@ -797,11 +795,8 @@ def gathered_texts(inputs: Any, columns: TextColumns) -> list[Any]:
 
 def _means_path(text: str) -> bool:
     """Whether a string names what is there, or looks so much like a path that it is a mistaken one."""
-    try:
-        if os.path.exists(os.path.expanduser(text)):
-            return True
-    except OSError:  # too long for a name
-        return False
+    if os.path.exists(os.path.expanduser(text)):
+        return True
     like = is_table(text) or kind_of(text) == ".txt" or text.startswith(("./", "../", "/", "~/"))
     return like and not any(map(str.isspace, text))
 
@@ -828,16 +823,11 @@ def _text_cells(source: Any, columns: TextColumns) -> list[Any]:
     """The texts of a table, from the columns of training or else those that are found."""
     table, names = read_table(source), columns.text
     if not {*names} <= table.columns.keys():
-        names = _text_by_name(table, columns.label)[0]
-        if not names:
-            lengths = {name: _mean_length(cells) for name, cells in table.columns.items() if name not in columns.label}
-            names = (max(lengths, key=lambda name: lengths[name]),)
-        table.notes.append(f"took column {listed(names)} of {printable(table.name)} as text")
+        names = _found_texts(table, columns.label)[0] or tuple(table.columns)
+        table.notes.append(f"took column {' and '.join(map(printable, names))} of {printable(table.name)} as text")
     if len(names) != len(columns.text):
-        known = listed(table.columns, 8)
-        raise DataError(
-            f"{printable(table.name)} has no columns {listed(columns.text)}, as training had (columns: {known})"
-        )
+        known = f"as training had (columns: {listed(table.columns, 8)})"
+        raise DataError(f"{printable(table.name)} has no column {' and '.join(map(printable, columns.text))}, {known}")
     for note in table.notes:
         say(f"note: {note}")
     cells = [table.columns[name] for name in names]

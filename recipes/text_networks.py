@@ -139,12 +139,13 @@ class NGramNetwork(Network):
         tokens, order, share = inputs if isinstance(inputs, tuple) else (inputs, None, 1.0)
         ids = tokens[:, 0, 0]
         body: Any = self.body
-        weights = body.rarity[ids.clamp(min=0)] * (ids >= 0)
-        pieces = (ids & 1).bool()
-        squares = weights.square()
-        lengths = [(squares * kind).sum(1, keepdim=True).clamp(min=1e-9) for kind in (~pieces, pieces)]
-        weights = weights * torch.where(pieces, lengths[1], lengths[0]).rsqrt()
-        embedded: Tensor = body.bag(ids.clamp(min=0), per_sample_weights=weights)
+        there, ids = ids >= 0, ids.clamp(min=0)
+        weights = body.rarity[ids] * there
+        squares, pieces = weights.square(), ids & 1
+        whole, odd = squares.sum(1, keepdim=True), (squares * pieces).sum(1, keepdim=True)
+        scales = torch.cat([whole - odd, odd], 1).clamp(min=1e-6).rsqrt()
+        weights = weights * scales.gather(1, pieces)
+        embedded: Tensor = body.bag(ids, per_sample_weights=weights) / body.bag.embedding_dim
         return embedded if order is None else share * embedded + (1 - share) * embedded[order]
 
 
@@ -152,9 +153,7 @@ class NGramNetwork(Network):
 # Building
 
 
-def build_ngrams(
-    labels: int, preparation: NGrams, arrays: list[Any], width: int = 64, sparse: bool = True
-) -> Network:
+def build_ngrams(labels: int, preparation: NGrams, arrays: list[Any]) -> Network:
     """A new network of n-grams that knows how rare each of them is in the training texts.
 
     The weights are those of TF-IDF with smoothing, log((1 + texts) / (1 + texts that have it)) + 1; n-grams that no
@@ -164,24 +163,24 @@ def build_ngrams(
         labels: number of outputs.
         preparation: how texts become n-grams.
         arrays: the encoded training texts.
-        width: length of the embeddings.
-        sparse: whether gradients are those of the embeddings in the batch alone, which few optimizers take.
     """
     counts = np.zeros(preparation.buckets, np.int64)
     for array in arrays:
-        counts[np.unique(array[array >= 0])] += 1
+        counts[array[array >= 0]] += 1  # once for each n-gram of a text, however often it occurs there
+    width = min(64, max(8, labels))  # more do not help, and cost time and space
     rarity = np.where(counts > 0, np.log((1 + len(arrays)) / (1 + counts)) + 1, 0).astype(np.float32)
     settings = {"library": "recipes", "architecture": NGRAMS, "args": {"buckets": preparation.buckets, "width": width}}
     body = _ngram_body(labels, **settings["args"])  # type: ignore[arg-type]
-    cast(Any, body).bag.sparse = sparse
-    nn.init.uniform_(cast(Any, body).bag.weight, -1 / math.sqrt(width), 1 / math.sqrt(width))
+    # `features` divides by the width: so one learning rate suits embeddings and last layer of any width.
+    nn.init.uniform_(cast(Any, body).bag.weight, -1, 1)
+    nn.init.uniform_(cast(Any, body).head.weight, -1, 1)
     cast(Any, body).rarity.copy_(torch.from_numpy(rarity))
     return NGramNetwork(body, settings)
 
 
 def _ngram_body(labels: int, buckets: int, width: int) -> nn.Module:
     body = nn.Module()
-    body.bag = nn.EmbeddingBag(buckets, width, mode="sum", sparse=True)
+    body.bag = nn.EmbeddingBag(buckets, width, mode="sum")
     body.head = nn.Linear(width, labels)
     body.register_buffer("rarity", torch.zeros(buckets))
     return body

@@ -29,6 +29,9 @@ Text = str | tuple[str, str]
 
 FILLED, CUT = -1, -2
 
+# Texts whose n-grams are hashed in one go.
+_AT_ONCE = 1000
+
 _WORD = re.compile(r"\w+")
 
 # Odd constants with mixed bits, for hashing by multiplication (Knuth, TAOCP 6.4).
@@ -140,36 +143,47 @@ class NGrams:
 
     def encode(self, texts: Sequence[Text]) -> list[NDArray[np.int32]]:
         """The numbers of each text's n-grams, those that occur twice twice."""
-        return [self._encoded(text) for text in texts]
+        joined = [text if isinstance(text, str) else " \x1f ".join(text) for text in texts]
+        found: list[NDArray[np.int32]] = []
+        for at in range(0, len(joined), _AT_ONCE):
+            found += self._hashed([text[: self.most] for text in joined[at : at + _AT_ONCE]])
+        return [
+            (np.append(array, np.int32(CUT)) if len(text) > self.most else array)[None, None]
+            for text, array in zip(joined, found, strict=True)
+        ]
 
-    def _encoded(self, text: Text) -> NDArray[np.int32]:
-        joined = text if isinstance(text, str) else " \x1f ".join(text)
-        found = self._hashed(joined[: self.most])
-        if len(joined) > self.most:
-            found = np.append(found, np.int32(CUT))
-        return found[None, None]
+    def _hashed(self, texts: list[str]) -> list[NDArray[np.int32]]:
+        """All texts at once: numpy's calls are dear for a short one."""
+        texts = [" ".join(unicodedata.normalize("NFKC", text).lower().split()) for text in texts]
+        grams: list[int] = []
+        ends = []
+        for text in texts:
+            words = _WORD.findall(text)
+            grams += map(zlib.crc32, map(str.encode, words))
+            grams += [zlib.crc32(f"{one} {other}".encode()) for one, other in itertools.pairwise(words)]
+            ends.append(len(grams))
+        even = np.split(self._bucket(np.array(grams, np.uint64)) & ~1, ends[:-1])
+        return [np.concatenate(parts) for parts in zip(even, *self._pieces(texts), strict=True)]
 
-    def _hashed(self, text: str) -> NDArray[np.int32]:
-        text = unicodedata.normalize("NFKC", text).lower()
-        words = _WORD.findall(text)
-        pairs = [f"{one} {other}" for one, other in itertools.pairwise(words)]
-        whole = np.array([zlib.crc32(gram.encode()) for gram in [*words, *pairs]], np.uint64)
-        spaced = f" {' '.join(text.split())} ".encode("utf-32-le", "replace")
-        characters = (np.frombuffer(spaced, np.uint32).astype(np.uint64) + np.uint64(1)) * _MIX
-        piece, pieces = characters, []
+    def _pieces(self, texts: list[str]) -> list[list[NDArray[np.int32]]]:
+        """For each length of a piece those of all texts."""
+        points = "".join(f" {text} " for text in texts).encode("utf-32-le", "replace")
+        characters = (np.frombuffer(points, np.uint32).astype(np.uint64) + np.uint64(1)) * _MIX
+        lengths = np.array([len(text) + 2 for text in texts])
+        begins = np.cumsum(lengths) - lengths
+        piece, found = characters, []
         for length in range(1, self.longest + 1):
             if length > 1:  # the hash of a piece from that of the piece one character shorter
                 piece = piece[:-1] * _NEXT + characters[length - 1 :]
             if length >= self.shortest:
-                pieces.append(piece * np.uint64(2 * length + 1))
-        even = self._bucket(whole) & ~np.uint64(1)
-        odd = self._bucket(np.concatenate(pieces)) | np.uint64(1)
-        return np.concatenate([even, odd]).astype(np.int32)
-
-    def _bucket(self, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        hashes = (hashes ^ (hashes >> np.uint64(32))) * _MIX
-        found: NDArray[np.uint64] = (hashes ^ (hashes >> np.uint64(29))) & np.uint64(self.buckets - 1)
+                odd = self._bucket(piece * np.uint64(2 * length + 1)) | 1
+                own = np.maximum(lengths - length + 1, 0)  # those that end in the text that they begin in
+                found.append([odd[at : at + number] for at, number in zip(begins.tolist(), own.tolist(), strict=True)])
         return found
+
+    def _bucket(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
+        hashes = (hashes ^ (hashes >> np.uint64(32))) * _MIX
+        return ((hashes ^ (hashes >> np.uint64(29))) & np.uint64(self.buckets - 1)).astype(np.int32)
 
 
 def cut(array: NDArray[np.int32]) -> bool:

@@ -197,7 +197,6 @@ def _quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.optim\.lr_scheduler")
-        warnings.filterwarnings("ignore", category=UserWarning, message="Sparse invariant checks")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

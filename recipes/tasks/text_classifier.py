@@ -173,9 +173,7 @@ class TextClassifier(Classifier):
         if self.backbone == _NGRAMS:
             codec = TextClassifierCodec(labels, NGrams(), columns, thresholds=thresholds)
             arrays = splits.train.encoded(codec)
-            # Other optimizers, limits and decay need the gradients of all embeddings in every step.
-            sparse = preset.optimizer.lower() == "adagrad" and not preset.clip_grad and not preset.weight_decay
-            return codec, text_networks.build_ngrams(len(labels), NGrams(), arrays, sparse=sparse)
+            return codec, text_networks.build_ngrams(len(labels), NGrams(), arrays)
         network, tokens = text_networks.build(
             self.backbone,
             labels,
