@@ -101,7 +101,9 @@ def read_masked(
         names, code = _stacked_code(list(parts.values()), key, wishes)
     found = {part: _examples(parts[part], sight, names, code) for part, sight in seen.items()}
     _check_amounts(found, names, notes)
-    return _split(found, fraction, seed, notes, source.root), code
+    splits = _split(found, fraction, seed, notes, source.root)
+    _check_counting(splits, "val" in found)
+    return splits, code
 
 
 def read_masked_held_out(data: Any, labels: tuple[str, ...], code: MaskCode, suffix: str | None = None) -> Examples:
@@ -135,7 +137,7 @@ def _split(found: dict[str, Examples], fraction: float, seed: int, notes: list[s
         raise DataError(
             f"{printable(root) or 'the data'} holds 1 image with a mask; two or more are needed, one to validate"
         )
-    kept, held_out = stratified_split([0] * len(train), fraction, seed)
+    kept, held_out = stratified_split([int(any(row)) for row in train.amounts or ()], fraction, seed)
     return Splits(train.take(kept), train.take(held_out), found.get("test"), notes, root)
 
 
@@ -157,6 +159,7 @@ class _Look:
         lossy: whether the file's format changes values.
         palette: the colours of the keys, where the file says so.
         several: pixels that belong to several labels.
+        unsure: whether the mask fits its image with and without the image's EXIF orientation.
     """
 
     target: Any = None
@@ -168,6 +171,7 @@ class _Look:
     lossy: bool = False
     palette: tuple[Colour, ...] = ()
     several: int = 0
+    unsure: bool = False
     name: str = ""
 
 
@@ -211,6 +215,11 @@ def _looked(pairs: Pairs) -> _Sight:
     looks = [results[place] for place in places]
     if turned := [result for result in looks if isinstance(result.target, Turned)]:
         notes.append(f"turned {counted(len(turned), 'mask')} drawn on the image as it was before its EXIF orientation")
+    if unsure := [result.name for result in looks if result.unsure]:
+        notes.append(
+            f"{counted(len(unsure), 'mask')} of the size that the image has with and without its EXIF orientation, "
+            f"taken as drawn on the image as it is displayed: {listed(unsure)}"
+        )
     if several := [result for result in looks if result.several]:
         pixels = sum(result.several for result in several)
         notes.append(
@@ -231,15 +240,27 @@ def _look(pairs: Pairs, place: int) -> _Look:
     try:
         size, orientation = images.measured(pairs.images[place])
         try:
-            return _counted(target, size, name)
+            look = _counted(target, size, name)
+            look.unsure = orientation > 1 and (orientation < 5 or size[0] == size[1]) and not _oriented(target)
         except SizeError:
             if orientation < 5:
                 raise
             look = _counted(target, size[::-1], name)
             look.target = Turned(target, orientation)
-            return look
+        return look
     except DataError as error:
         return _Look(error=error, name=name)
+
+
+def _oriented(target: Any) -> bool:
+    """Whether a mask has an EXIF orientation of its own, which says how it lies."""
+    layers = [layer for _, layer in target] if isinstance(target, tuple) else [target]
+    for layer in layers:
+        if isinstance(layer, str) or hasattr(layer, "getexif"):
+            with images.opened(layer) as picture:
+                if images.orientation_of(picture) > 1:
+                    return True
+    return False
 
 
 def _counted(target: Any, size: tuple[int, int], name: str) -> _Look:
@@ -654,3 +675,14 @@ def _check_amounts(found: dict[str, Examples], names: tuple[str, ...], notes: li
     empty = int((train[:, 1:].sum(1) == 0).sum())
     if 2 * empty > len(train):
         notes.append(f"{empty:,} of {counted(len(train), 'mask')} for training hold {printable(names[0])} alone")
+
+
+def _check_counting(splits: Splits, given: bool) -> None:
+    """Refuse splits without a pixel that counts: they would teach nothing, or tell no epoch from another."""
+    for part, examples in (("training", splits.train), ("validation", splits.val)):
+        if not np.any(examples.amounts):
+            way = "give others" if given or part == "training" else "give images for it with val=FOLDER (--val FOLDER)"
+            raise DataError(
+                f"not one pixel counts in the {counted(len(examples), 'mask')} for {part}, all are to be ignored; "
+                f"{way}, or ignore less"
+            )

@@ -48,6 +48,9 @@ _LINES = tuple(
         (_NAME, "n"),
     )
 )
+# A label and its colour as an option has them, sky=128,128,128; several are separated by semicolons.
+_ENTRY = re.compile(r"\s*(\S|\S.*?\S)\s*=\s*\(?([\d\s,]+)\)?\s*")
+
 _HEADER = re.compile(r"(?=.*\b(name|class|label|category)\b)(?=.*\b(r|red|g|id|value|index|code|pixel)\b)")
 
 
@@ -116,11 +119,73 @@ def _check(source: str, names: Sequence[str]) -> None:
         raise OptionError(f"{source}: each name stands for one label, found twice: {listed(twice)}")
 
 
+def spelled_colours(colours: Any) -> str | None:
+    """The option `colours` as one text, so that the shell and recipe.yaml can repeat it.
+
+    Args:
+        colours: a path, names with colours, or the text that stands for these: `sky=128,128,128;road=128,64,128`.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    if colours is None or isinstance(colours, (str, os.PathLike)):
+        return None if colours is None else os.fspath(colours)
+    key = _table(colours)
+    table = dict(zip((name.strip() for name in key.names), key.colours, strict=True))
+    text = ";".join(f"{name}={','.join(map(str, colour))}" for name, colour in table.items())
+    if _spelled(text) != list(table.items()):
+        raise OptionError(
+            f"colours: a label's name cannot hold a semicolon or a line's end, as in {listed(map(repr, key.names))}; "
+            f"give a file with lines such as sky,128,128,128"
+        )
+    return text
+
+
+def spelled_names(labels: Any) -> Any:
+    """The option `labels` as one text, names separated by commas; a list of names that hold commas stays one."""
+    listed_names = isinstance(labels, (list, tuple)) and not any("," in str(name) for name in labels)
+    return ",".join(map(str, labels)) if listed_names else labels
+
+
+def spelled_ignore(ignore: Any) -> Any:
+    """The option `ignore` as one text, with semicolons between colours; a list of names that hold commas stays one.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if ignore is None or isinstance(ignore, str):
+        return ignore
+    _, _, names = wished(ignore) or ([], [], [])
+    if any("," in name or ";" in name for name in names):
+        return ignore
+    parts = [_spelled_wish(one) for one in ([ignore] if hasattr(ignore, "__index__") else ignore)]
+    return ";".join([*parts, ""]) if any("," in part for part in parts) else ",".join(parts)
+
+
+def _spelled_wish(one: Any) -> str:
+    if isinstance(one, (list, tuple)):
+        return ",".join(map(str, colour_of(one)))
+    return one if isinstance(one, str) else str(int(one))
+
+
+def _spelled(text: str) -> list[tuple[str, tuple[int, ...]]] | None:
+    """The labels with their numbers in a text such as `sky=128,128,128;road=128,64,128`; None if it is another."""
+    entries = [_ENTRY.fullmatch(part) for part in text.rstrip("; ").split(";")]
+    found = [(entry[1], tuple(map(int, re.findall(r"\d+", entry[2])))) for entry in entries if entry]
+    return found if len(found) == len(entries) else None
+
+
 def _table(colours: Any) -> Key:
     if isinstance(colours, (str, os.PathLike)):
         path = os.path.expanduser(os.fspath(colours))
         if not os.path.isfile(path):
-            raise DataError(f"colours={printable(path)} does not exist; give a file with lines such as sky,128,128,128")
+            if (found := _spelled(os.fspath(colours))) is not None:
+                _check("colours", [name for name, _ in found])
+                return _table(dict(found))
+            raise DataError(
+                f"colours={printable(path)} does not exist; give a file with lines such as sky,128,128,128, or the "
+                f"colours themselves, such as sky=128,128,128;road=128,64,128"
+            )
         key = _read(path, given=True)
         if key is None or not key.colours:
             raise DataError(f"{printable(path)} holds no colours of labels; expected lines such as sky,128,128,128")
@@ -229,8 +294,8 @@ def wished(ignore: Any) -> tuple[list[int], list[Colour], list[str]] | None:
     if ignore is None:
         return None
     if isinstance(ignore, str):
-        numbers = re.fullmatch(r"\(?\s*(-?\d+(?:\s*[,; ]\s*-?\d+)*)\s*\)?", ignore)
-        ignore = [int(word) for word in re.split(r"[,;\s]+", numbers[1])] if numbers else ignore.split(",")
+        parts = ignore.split(";")
+        ignore = [one for part in parts for one in _wishes(part, alone=len(parts) == 1)]
     elif hasattr(ignore, "__index__"):
         ignore = [ignore]
     values: list[int] = []
@@ -249,3 +314,12 @@ def wished(ignore: Any) -> tuple[list[int], list[Colour], list[str]] | None:
     if len(values) == 3 and not colours and all(0 <= value <= 255 for value in values):
         colours.append(colour_of(values))
     return values, colours, [name for name in names if name]
+
+
+def _wishes(text: str, alone: bool) -> list[Any]:
+    """The values or names in a part of a text; three values are a colour where the part is not alone."""
+    numbers = re.fullmatch(r"\s*\(?\s*(-?\d+(?:\s*[, ]\s*-?\d+)*)\s*\)?\s*", text)
+    if not numbers:
+        return list(text.split(","))
+    values = [int(word) for word in re.split(r"[,\s]+", numbers[1])]
+    return values if alone or len(values) != 3 else [tuple(values)]

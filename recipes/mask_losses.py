@@ -20,19 +20,19 @@ def loss(criterion: str, scores: Tensor, targets: Tensor, smoothing: float, weig
         scores: shape (images, labels, height, width).
         targets: places of labels, shape (images, height, width), 255 where nothing counts.
         smoothing: the share of a label's weight that is spread over all labels, in cross entropy.
-        weights: what each label counts, in cross entropy.
+        weights: what each label counts, in cross entropy; 0 for one that training never shows.
     """
-    if not (targets != IGNORED).any():
+    counts = targets != IGNORED
+    if not counts.any():
         return scores.sum() * 0.0
     scores = scores.float()  # not all of these can do with bfloat16, or are exact enough in it
-    if weights is not None:  # infinite for a label that training never sees: it counts nothing then
-        weights = weights.to(scores.device).nan_to_num(posinf=0.0)
+    weights = weights if weights is None else weights.to(scores.device)
     total = scores.new_zeros(())
     for part in criterion.split("_"):
-        if part == "ce":
-            total = total + cross_entropy(scores, targets, weights, ignore_index=IGNORED, label_smoothing=smoothing)
-        else:
+        if part != "ce":
             total = total + _library(part)(scores, targets)
+        elif weights is None or weights[targets[counts]].any():  # otherwise its mean would be 0 / 0
+            total = total + cross_entropy(scores, targets, weights, ignore_index=IGNORED, label_smoothing=smoothing)
     return total
 
 

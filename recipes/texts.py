@@ -162,23 +162,31 @@ class NGrams:
             grams += map(zlib.crc32, map(str.encode, words))
             grams += [zlib.crc32(f"{one} {other}".encode()) for one, other in itertools.pairwise(words)]
             ends.append(len(grams))
-        even = np.split(self._bucket(np.array(grams, np.uint64)) & ~1, ends[:-1])
+        even = _parted(self._bucket(np.array(grams, np.uint64)) & ~1, ends)
         return [np.concatenate(parts) for parts in zip(even, *self._pieces(texts), strict=True)]
 
     def _pieces(self, texts: list[str]) -> list[list[NDArray[np.int32]]]:
         """For each length of a piece those of all texts."""
-        points = "".join(f" {text} " for text in texts).encode("utf-32-le", "replace")
+        spaced = "".join(f" {text} " for text in texts) + " " * self.longest
+        points = spaced.encode("utf-32-le", "replace")
         characters = (np.frombuffer(points, np.uint32).astype(np.uint64) + np.uint64(1)) * _MIX
         lengths = np.array([len(text) + 2 for text in texts])
-        begins = np.cumsum(lengths) - lengths
+        ends = np.cumsum(lengths)
+        blank = np.frombuffer(points, np.uint32) == ord(" ")
+        spaces = np.cumsum(blank)
         piece, found = characters, []
         for length in range(1, self.longest + 1):
             if length > 1:  # the hash of a piece from that of the piece one character shorter
                 piece = piece[:-1] * _NEXT + characters[length - 1 :]
             if length >= self.shortest:
-                odd = self._bucket(piece * np.uint64(2 * length + 1)) | 1
-                own = np.maximum(lengths - length + 1, 0)  # those that end in the text that they begin in
-                found.append([odd[at : at + number] for at, number in zip(begins.tolist(), own.tolist(), strict=True)])
+                last = len(blank) - length + 1
+                inside = ~blank  # a piece may begin or end with a space; with one inside it is of two words
+                if length > 1:
+                    inside = spaces[length - 2 : len(blank) - 1] == spaces[:last]
+                    inside &= ~(blank[:last] & blank[1 : last + 1])  # nor is it of two texts
+                counts = np.append(0, np.cumsum(inside))
+                odd = self._bucket(piece[inside] * np.uint64(2 * length + 1)) | 1
+                found.append(_parted(odd, counts[ends].tolist()))
         return found
 
     def _bucket(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
@@ -186,9 +194,14 @@ class NGrams:
         return ((hashes ^ (hashes >> np.uint64(29))) & np.uint64(self.buckets - 1)).astype(np.int32)
 
 
+def _parted(values: NDArray[np.int32], ends: Sequence[int]) -> list[NDArray[np.int32]]:
+    """Like numpy's split, ten times as fast."""
+    return [values[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
 def cut(array: NDArray[np.int32]) -> bool:
     """Whether a text was longer than what is looked at."""
-    return bool(array[0, 0, -1] == CUT)
+    return bool(array.size and array[0, 0, -1] == CUT)
 
 
 def stacked(arrays: Sequence[NDArray[np.int32]]) -> NDArray[np.int64]:
@@ -203,7 +216,7 @@ def stacked(arrays: Sequence[NDArray[np.int32]]) -> NDArray[np.int64]:
 
 def size(array: Any) -> int:
     """How many numbers of an encoded text there are in each channel; 1 for what could not be encoded."""
-    return 1 if isinstance(array, DataError) else int(array.shape[0] * array.shape[2])
+    return 1 if isinstance(array, DataError) else max(1, int(array.shape[0] * array.shape[2]))
 
 
 def by_length(sizes: Sequence[int], batch_size: int, order: Sequence[int]) -> list[list[int]]:

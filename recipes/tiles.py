@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-#: Images of up to this side, in the network's pixels, are seen in one go; a multiple of every network's stride.
+#: Images of up to this side, in the network's pixels, are seen in one go.
 TILE = 1024
 
 #: How far tiles reach into one another; the nearer a pixel is to its tile's edge, the less the tile counts there.
 OVERLAP = 128
-
-_STRIDE = 32
 
 # Rows that are brought to the image's size at a time.
 _ROWS = 256
@@ -26,7 +23,7 @@ def score_rows(score: Score, pixels: Tensor, height: int, width: int) -> Iterato
     """Scores for the rows of an image from top to bottom, a part at a time: memory grows with its width alone.
 
     Args:
-        score: gives scores, shape (1, labels, h, w), for pixels, shape (1, 3, h, w); h and w are multiples of 32.
+        score: gives scores, shape (1, labels, h, w), for pixels, shape (1, 3, h, w).
         pixels: the image as the network sees it, shape (1, 3, h, w).
         height: the rows to bring the scores to.
         width: the columns to bring the scores to.
@@ -89,10 +86,10 @@ def _band(score: Score, pixels: Tensor, lefts: list[int]) -> Tensor:
     """Scores of one row of tiles, blended where they overlap."""
     high, wide = pixels.shape[2:]
     if len(lefts) == 1:
-        return _scored(score, pixels)
+        return score(pixels)[0].float()
     sums = weights = None
     for left in lefts:
-        tile = _scored(score, pixels[:, :, :, left : left + TILE])
+        tile = score(pixels[:, :, :, left : left + TILE])[0].float()
         share = _ramp(tile.shape[2], tile)
         if sums is None or weights is None:
             sums, weights = tile.new_zeros(len(tile), high, wide), tile.new_zeros(wide)
@@ -101,14 +98,6 @@ def _band(score: Score, pixels: Tensor, lefts: list[int]) -> Tensor:
     assert sums is not None
     assert weights is not None
     return sums / weights
-
-
-def _scored(score: Score, pixels: Tensor) -> Tensor:
-    """Scores of one tile, which is made a little larger for networks that need sides of a certain length."""
-    high, wide = pixels.shape[2:]
-    more = (0, -wide % _STRIDE, 0, -high % _STRIDE)
-    filled = pad(pixels.float(), more, mode="replicate") if any(more) else pixels
-    return score(filled)[0, :, :high, :wide].float()
 
 
 def _starts(length: int) -> list[int]:

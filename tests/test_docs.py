@@ -1,13 +1,15 @@
 """The documentation is true: its code runs, its links lead somewhere, and nothing that people can use is missing."""
 
 import ast
+import csv
 import dataclasses
 import importlib.util
 import itertools
 import re
 import shutil
+import string
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,15 @@ import torch
 import recipes
 from recipes import cli
 from recipes.catalog import TASKS
-from recipes.demo import draw_scenes, draw_shapes
-from recipes.presets import MASK_PRESETS, PRESETS, Preset
+from recipes.demo import draw_messages, draw_scenes, draw_shapes
+from recipes.presets import MASK_PRESETS, NGRAM_PRESETS, PRESETS, TEXT_PRESETS, Preset
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Pages whose Python is run from top to bottom, as a reader would type it.
-RUN = [ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "tutorial.md"]
+TEXTS = ROOT / "docs" / "tasks" / "text_classifier.md"
+RUN = [ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "tutorial.md", TEXTS]
 
 
 def name(page: Path) -> str:
@@ -54,23 +57,64 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.fixture
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the names that the pages speak of, a default network that needs no download, and a short preset."""
+    """A folder with the names that the pages speak of, default networks that need no download, and short presets."""
     draw_shapes(tmp_path / "photos", number=8, seed=0, size=32)
     draw_shapes(tmp_path / "test", number=2, seed=1, size=32)
     shutil.copytree(tmp_path / "test" / "star", tmp_path / "holiday")
     shutil.copy(tmp_path / "holiday" / "000.png", tmp_path / "cat.jpg")
     draw_scenes(tmp_path / "cells", number=6, seed=1, size=32)
     shutil.copy(tmp_path / "cells" / "images" / "000.png", tmp_path / "image.png")
-    ours = {"backbone": "test_resnet", "pretrained": False, "size": 32}
-    for cls in (recipes.ImageClassifier, recipes.Segmenter):
-        defaults = tuple(ours.get(item.name, item.default) for item in dataclasses.fields(cls))
+    draw_tables(tmp_path)
+    draw_encoder(tmp_path / "encoder")
+    small = {"backbone": "test_resnet", "pretrained": False, "size": 32}
+    ours = {recipes.TextClassifier: {"backbone": str(tmp_path / "encoder")}}
+    for cls in (recipes.ImageClassifier, recipes.Segmenter, recipes.TextClassifier):
+        defaults = tuple(ours.get(cls, small).get(item.name, item.default) for item in dataclasses.fields(cls))
         monkeypatch.setattr(cls.__init__, "__defaults__", defaults)
-        monkeypatch.setitem(cls.presets, "default", dataclasses.replace(cls.presets["default"], epochs=1))
+    for named in (PRESETS, MASK_PRESETS, TEXT_PRESETS):
+        monkeypatch.setitem(named, "default", dataclasses.replace(named["default"], epochs=1))
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path
     torch.set_num_threads(threads)
+
+
+def draw_tables(folder: Path) -> None:
+    """Texts in the forms that the pages speak of: one label each, several, pairs, lines."""
+    for number, file in ((20, "reviews.csv"), (8, "test.csv")):
+        draw_messages(folder / file, number, seed=number)
+    with open(folder / "reviews.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts, labels = [row["text"] for row in rows], [row["label"] for row in rows]
+    several = [f"{label}|urgent" if place % 3 == 0 else label for place, label in enumerate(labels)]
+    same = ["same" if one == other else "other" for one, other in itertools.pairwise(labels)]
+    for table, columns in {
+        "tickets.csv": {"text": texts, "labels": several},
+        "pairs.csv": {"premise": texts[1:], "hypothesis": texts[:-1], "label": same},
+        "split.csv": {
+            "text": texts,
+            "label": labels,
+            "split": ["val" if place < 12 else "train" for place in range(60)],
+        },
+    }.items():
+        with open(folder / table, "w", encoding="utf-8", newline="") as written:
+            writer = csv.writer(written)
+            writer.writerows([columns, *zip(*columns.values(), strict=True)])
+    (folder / "lines.txt").write_text("\n".join(texts[:3]), "utf-8")
+
+
+def draw_encoder(folder: Path) -> None:
+    """A BERT of two small layers with random weights, which reads letter by letter."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir()
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words), "utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -81,8 +125,11 @@ def test_every_python_block_is_python(page: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=name)
+@pytest.mark.filterwarnings("default")  # other libraries' own, such as those of pandas and datasets
 def test_the_python_of_a_beginners_page_runs_from_top_to_bottom(page: Path, at_home: Path) -> None:
     assert blocks(page, "python")
+    for library in ("pandas", "polars", "datasets") if page == TEXTS else ():
+        pytest.importorskip(library)
     known: dict[str, object] = {"__name__": "__main__"}
     for line, block in blocks(page, "python"):
         exec(compile(block, f"{name(page)}:{line}", "exec", dont_inherit=True), known)
@@ -145,15 +192,25 @@ def test_the_page_of_presets_gives_every_setting_with_the_values_of_every_preset
         assert f"| `{setting.name}` | {words} | " in page
 
 
-def test_the_page_of_presets_says_where_those_for_masks_differ() -> None:
-    page = (ROOT / "docs" / "presets.md").read_text("utf-8").partition("\n## Presets for masks\n")[2]
+@pytest.mark.parametrize(
+    ("title", "named", "others", "foreign"),
+    [
+        ("Presets for masks", MASK_PRESETS, PRESETS, ()),
+        ("Presets for texts", TEXT_PRESETS, PRESETS, recipes.TextClassifier.foreign),
+        ("Presets for n-grams", NGRAM_PRESETS, TEXT_PRESETS, recipes.TextClassifier.foreign),
+    ],
+)
+def test_the_page_of_presets_says_where_those_of_other_tasks_differ(
+    title: str, named: Mapping[str, Preset], others: Mapping[str, Preset], foreign: tuple[str, ...]
+) -> None:
+    page = (ROOT / "docs" / "presets.md").read_text("utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| setting (.*?)\| why", page, re.MULTILINE)[0].split() == list(
-        itertools.chain.from_iterable(("|", f"`{preset}`") for preset in MASK_PRESETS)
+        itertools.chain.from_iterable(("|", f"`{preset}`") for preset in named)
     )
     for setting in dataclasses.fields(Preset):
-        values = [getattr(preset, setting.name) for preset in MASK_PRESETS.values()]
+        values = [getattr(preset, setting.name) for preset in named.values()]
         words = " | ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
-        differs = values != [getattr(PRESETS[name], setting.name) for name in MASK_PRESETS]
+        differs = setting.name not in foreign and values != [getattr(others[name], setting.name) for name in named]
         assert f"| `{setting.name}` | {words} | " in page or not (differs or f"| `{setting.name}` |" in page)
 
 

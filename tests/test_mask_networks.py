@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,11 @@ def test_every_architecture_trains_a_step_predicts_and_opens_without_recipes(arc
     network = build(architecture, backbone)
     preset = Preset(lr=1e-2, layer_decay=0.8)
     optimizer = backbones.optimizer(network, preset)
-    side = 128 if architecture == "pan" else 64  # it halves the encoder's last features three times more
-    pixels, targets = torch.randint(0, 256, (2, 3, side, side)).to(torch.uint8), torch.randint(0, 3, (2, side, side))
+    pixels, targets = torch.randint(0, 256, (2, 3, 64, 64)).to(torch.uint8), torch.randint(0, 3, (2, 64, 64))
     task = as_task(network, architecture=architecture, backbone=backbone)
     before = {name: value.clone() for name, value in network.body.named_parameters()}
     scores = network.train()(pixels)
-    assert scores.shape == (2, 3, side, side)
+    assert scores.shape == (2, 3, 64, 64)
     task.loss(scores, targets, preset, None).backward()
     optimizer.step()
     moved = [name for name, value in network.body.named_parameters() if not torch.equal(value, before[name])]
@@ -88,6 +88,66 @@ def test_every_architecture_trains_a_step_predicts_and_opens_without_recipes(arc
         expected = network.eval()(values)
         found = foreign((values - network.mean) / network.std)
     torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("architecture", mask_networks._smp_names())
+@pytest.mark.parametrize("size", [(1, 1), (9, 40), (33, 64), (100, 130)])
+def test_every_architecture_takes_images_of_all_sizes(architecture: str, size: tuple[int, int]) -> None:
+    task = as_task(build(architecture, "test_vit" if architecture == "dpt" else "test_resnet"))
+    assert task.predict(picture(*size))[0].mask.shape == size
+
+
+@pytest.mark.parametrize(("architecture", "least"), [("unet", 32), ("pan", 128)])
+def test_sides_are_filled_up_by_the_last_row_and_column_and_no_more_than_needed(architecture: str, least: int) -> None:
+    network = build(architecture).eval()
+    assert network.config["least_side"] == least
+    seen: list[torch.Tensor] = []
+    network.body.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    for high, wide, filled in ((64, 64, (least if least > 64 else 64,) * 2), (130, 40, (160, max(least, 64)))):
+        pixels = torch.randint(0, 256, (1, 3, high, wide)).to(torch.uint8)
+        assert network(pixels).shape == (1, 3, high, wide)
+        given = seen.pop()
+        assert given.shape[2:] == filled
+        assert (given[:, :, high:, :wide] == given[:, :, high - 1 : high, :wide]).all()
+        assert (given[..., wide:] == given[..., wide - 1 : wide]).all()
+
+
+def test_a_model_saved_before_smallest_sides_were_opens_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    task = as_task(build())
+    folder = task.save(tmp_path / "model")
+    manifest = json.loads((folder / "recipe.json").read_text())
+    del manifest["network"]["least_side"]
+    (folder / "recipe.json").write_text(json.dumps(manifest))
+    assert recipes.load(folder).predict(picture(50, 70)) == task.predict(picture(50, 70))
+    for wrong in (0, 31, -32, 10**9, "32", None, [32]):
+        manifest["network"]["least_side"] = wrong
+        (folder / "recipe.json").write_text(json.dumps(manifest))
+        with pytest.raises(ModelError, match="smallest side"):
+            recipes.load(folder)
+
+
+def test_a_vision_transformer_of_one_size_takes_all_sizes_here_and_in_its_own_library(tmp_path: Path) -> None:
+    import segmentation_models_pytorch as smp
+
+    network = build("dpt", "vit_tiny_patch16_224")
+    assert network.config["args"] == {"encoder": "vit_tiny_patch16_224", "dynamic_img_size": True}
+    task = as_task(network, architecture="dpt", backbone="vit_tiny_patch16_224")
+    image = picture(40, 100)
+    (found,) = task.predict(image)
+    assert found.mask.shape == (40, 100)
+    folder = task.save(tmp_path / "model")
+    assert recipes.load(folder).predict(image) == [found]
+    with torch.inference_mode():
+        assert smp.from_pretrained(folder).eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 64, 96)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backbone"), [("dpt", "vit_small_patch14_dinov2"), ("unet", "maxvit_rmlp_pico_rw_256")]
+)
+def test_an_encoder_for_certain_sizes_alone_is_refused_with_what_works(architecture: str, backbone: str) -> None:
+    with pytest.raises(OptionError, match=r"certain sizes alone; take .* such as vit_small_patch16_224") as caught:
+        build(architecture, backbone)
+    assert f"{backbone} cannot be the encoder of {architecture}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "fcn_resnet50", "deeplabv3_mobilenet_v3_large"])
@@ -219,6 +279,118 @@ def test_a_network_in_a_folder_is_an_encoder_too(tmp_path: Path) -> None:
     assert built.mean.flatten().tolist() == pytest.approx([25.5, 51.0, 76.5])
     loaded = recipes.load(as_task(built).save(tmp_path / "model"))  # it no longer needs the other folder
     torch.testing.assert_close(loaded.network.body.encoder.model.conv1[0].weight, network.conv1[0].weight)
+
+
+# -- a saved segmenter to start from ----------------------------------------------------------------------------------
+
+
+def same(one: Any, other: Any, prefix: str = "") -> bool:
+    """Whether all weights whose names begin so are the same."""
+    left, right = one.body.state_dict(), other.body.state_dict()
+    names = [name for name in left if name.startswith(prefix)]
+    assert names
+    return all(name in right and torch.equal(left[name], right[name]) for name in names)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Any, Path]:
+    """A network for three labels and the folder of the model that has it."""
+    torch.manual_seed(9)
+    network = mask_networks.build("unet", "test_resnet", 3, pretrained=False, weights=None)
+    network.mean.fill_(12.0)
+    return network, as_task(network).save(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("way", ["backbone", "weights"])
+@pytest.mark.parametrize("labels", [3, 5])
+def test_a_saved_segmenter_is_a_start_for_other_labels(saved: tuple[Any, Path], way: str, labels: int) -> None:
+    network, folder = saved
+    options = {"backbone": f"local-dir:{folder}", "pretrained": True}
+    if way == "weights":
+        options = {"weights": str(folder / "model.safetensors"), "pretrained": False}
+    mask_networks.check("unet", **{"backbone": "test_resnet", "weights": None, **options})
+    built = build(labels=labels, **options)
+    assert same(built, network, "encoder.")
+    assert same(built, network, "decoder.")
+    if labels == 3:
+        assert same(built, network)
+    assert built.body.segmentation_head[0].out_channels == labels
+    assert built.config == network.config
+    assert built.mean.flatten().tolist() == pytest.approx([12.0] * 3)
+    said = mask_networks.starting_note("unet", labels=labels, **{"backbone": "test_resnet", "weights": None, **options})
+    assert str(folder) in str(said)
+    assert ("the last layer is new, because it had 3 labels" in str(said)) == (labels == 5)
+
+
+def test_of_a_saved_segmenter_another_architecture_takes_the_encoder(saved: tuple[Any, Path]) -> None:
+    network, folder = saved
+    built = build("fpn", f"local-dir:{folder}", pretrained=True)
+    assert same(built, network, "encoder.")
+    said = mask_networks.starting_note("fpn", f"local-dir:{folder}", 3, pretrained=True, weights=None)
+    assert "the encoder in" in str(said)
+    with pytest.raises(WeightsError, match="take architecture=unet"):
+        build("dpt", f"local-dir:{folder}", pretrained=True)
+
+
+def test_of_a_saved_segmenter_the_encoders_name_alone_is_taken_if_one_asks_for_that(saved: tuple[Any, Path]) -> None:
+    network, folder = saved
+    built = build("unet", f"local-dir:{folder}", pretrained=False)
+    assert built.config == network.config
+    assert not same(built, network, "encoder.")
+    assert mask_networks.starting_note("unet", f"local-dir:{folder}", 3, pretrained=False, weights=None) is None
+
+
+def test_weights_of_a_saved_segmenter_with_another_encoder_are_refused_with_its_name(saved: tuple[Any, Path]) -> None:
+    _, folder = saved
+    for architecture, backbone in (("unet", "test_efficientnet"), ("torchvision/lraspp_mobilenet_v3_large", "")):
+        with pytest.raises(WeightsError, match="they go with architecture=unet and backbone=test_resnet"):
+            mask_networks.check(architecture, backbone, pretrained=False, weights=str(folder / "model.safetensors"))
+
+
+def test_a_whole_network_without_its_manifest_is_refused_with_what_is_missing(saved: tuple[Any, Path]) -> None:
+    _, folder = saved
+    (folder / "recipe.json").unlink()
+    with pytest.raises(WeightsError, match=r"keep the model's recipe\.json beside it"):
+        build(weights=str(folder / "model.safetensors"))
+
+
+def test_a_damaged_start_is_refused(saved: tuple[Any, Path]) -> None:
+    _, folder = saved
+    manifest = json.loads((folder / "recipe.json").read_text())
+    for place, value in (("network", None), ("codec", None), ("codec", {"labels": 3}), ("network", {"library": "os"})):
+        (folder / "recipe.json").write_text(json.dumps({**manifest, place: value}))
+        with pytest.raises(ModelError, match="damaged"):
+            build(backbone=f"local-dir:{folder}", pretrained=True)
+    changed = {**manifest, "network": {**manifest["network"], "args": {"encoder": "local-dir:/tmp"}}}
+    (folder / "recipe.json").write_text(json.dumps(changed))
+    with pytest.raises(ModelError, match="unsafe"):
+        build(backbone=f"local-dir:{folder}", pretrained=True)
+
+
+def test_a_saved_segmenter_on_the_hub_is_a_start_too(
+    saved: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, folder = saved
+    place = tmp_path / "hub" / "models--me--cells"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(folder, place / "snapshots" / ("0" * 40))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert same(build("unet", "hf-hub:me/cells", pretrained=True), network)
+
+
+def test_a_saved_network_of_torchvision_is_a_start_through_its_weights(tmp_path: Path) -> None:
+    name = "torchvision/lraspp_mobilenet_v3_large"
+    network = build(name)
+    folder = as_task(network, architecture=name).save(tmp_path / "saved")
+    torch.manual_seed(1)
+    for labels in (3, 4):
+        built = build(name, labels=labels, weights=str(folder / "model.safetensors"))
+        assert same(built, network, "backbone.")
+        assert same(built, network) if labels == 3 else built.body.classifier.low_classifier.out_channels == 4
+    with pytest.raises(OptionError, match=f"architecture={name} and weights={folder}/model.safetensors"):
+        mask_networks.check("unet", f"local-dir:{folder}", pretrained=True, weights=None)
 
 
 # -- layers -----------------------------------------------------------------------------------------------------------

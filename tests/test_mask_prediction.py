@@ -21,10 +21,10 @@ from torch.nn.functional import interpolate, pad
 
 import recipes
 from recipes import Segmenter, tiles
-from recipes.backbones import ImageNetwork
 from recipes.cli import main
 from recipes.crops import DensePreparation
 from recipes.errors import DataError, OptionError, OutputError
+from recipes.mask_networks import MaskNetwork
 from recipes.mask_prediction import MaskPrediction
 from recipes.masks import MaskCode
 from recipes.tasks.segmenter import SegmenterCodec
@@ -73,7 +73,7 @@ def local_task(body: nn.Module, **preparation: Any) -> Segmenter:
     task = Segmenter(**TINY)
     code = MaskCode("values", (0, 1, 2), COLOURS)
     task.codec = SegmenterCodec(LABELS, DensePreparation(**preparation), code)
-    task.network = ImageNetwork(body, (0.5,) * 3, (0.25,) * 3, {"library": "none", "architecture": "none", "args": {}})
+    task.network = MaskNetwork(body, (0.5,) * 3, (0.25,) * 3, {"library": "none", "architecture": "none", "args": {}})
     return task
 
 

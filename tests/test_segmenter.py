@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from recipes.cli import main
 from recipes.crops import IGNORED
 from recipes.data import mixed_masks
 from recipes.errors import DataError, OptionError, RecipesError
+from recipes.mask_keys import wished
 from recipes.presets import Preset
 
 TINY: dict[str, Any] = {"backbone": "test_resnet", "pretrained": False, "size": 32}
@@ -376,8 +378,64 @@ def test_a_mask_in_which_nothing_counts_is_trained_and_scored(tmp_path: Path) ->
     found = task.evaluate(tmp_path / "split" / "val")
     assert found.examples == 3
     assert found.scores == {"accuracy": 0}  # there is nothing to say of the labels
-    loaded = recipes.load(fit(tmp_path / "split", batch_size=1, size=64).save(tmp_path / "model"))
+    loaded = recipes.load(task.save(tmp_path / "model"))
     assert loaded.predict(other / "images")
+
+
+def test_splits_in_which_nothing_counts_are_refused_before_training(split: Path, tmp_path: Path) -> None:
+    """Mean IoU would be no number, and the first epoch would be kept whatever it is."""
+    for part in ("train", "val"):
+        folder = shutil.copytree(split, tmp_path / part)
+        masks = [*(folder / part / "masks").iterdir()]
+        empty_masks(*masks)
+        name = {"train": "training", "val": "validation"}[part]
+        with pytest.raises(DataError, match=f"not one pixel counts in the {len(masks)} masks for {name}"):
+            Segmenter(**TINY).fit(folder, quiet=True, **QUICK)
+
+
+def test_masks_in_which_nothing_counts_are_shared_out_between_training_and_validation(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "cells", 10)
+    empty_masks(*sorted((folder / "masks").iterdir())[:7])
+    for seed in range(20):
+        splits = Segmenter(**TINY).read(folder, None, Preset(seed=seed))
+        assert np.any(splits.val.amounts)
+        assert np.any(splits.train.amounts)
+
+
+def test_a_model_is_a_start_for_one_with_other_labels(
+    fitted: Segmenter, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fitted.save(tmp_path / "first")
+    two = draw(tmp_path / "two", 6)
+    for path in (two / "masks").iterdir():
+        with Image.open(path) as mask:
+            Image.fromarray((np.asarray(mask) > 0).astype(np.uint8)).save(path)
+    capsys.readouterr()
+    task = fit(two, quiet=False, backbone=f"local-dir:{folder}", pretrained=True, lr=1e-9)
+    assert f"note: starting from the network in {folder}; the last layer is new, because it had 3 labels" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert task.network is not None
+    assert fitted.network is not None
+    before, after = fitted.network.body.state_dict(), task.network.body.state_dict()
+    for name in ("encoder.model.conv1.0.weight", "decoder.blocks.0.conv1.0.weight"):
+        torch.testing.assert_close(after[name], before[name], atol=1e-4, rtol=1e-3)
+    shutil.rmtree(folder)
+    assert recipes.load(task.save(tmp_path / "second")).predict(two / "images")
+
+
+@pytest.mark.parametrize("side", [20, 64])
+def test_small_images_train_an_architecture_that_needs_large_ones(tmp_path: Path, side: int) -> None:
+    task = fit(draw(tmp_path / "cells", 6, side=side), architecture="pan", batch_size=2, size=None)
+    assert task.history is not None
+    assert np.isfinite(float(task.history.epochs[0]["val_loss"] or np.nan))
+    assert recipes.load(task.save(tmp_path / "model")).predict(tmp_path / "cells" / "images")
+
+
+def test_a_vision_transformer_of_one_size_trains_on_images_of_all_sizes(cells: Path) -> None:
+    task = fit(cells, architecture="dpt", backbone="vit_tiny_patch16_224", batch_size=4)
+    assert task.history is not None
+    assert np.isfinite(float(task.history.epochs[0]["val_loss"] or np.nan))
 
 
 def empty_masks(*paths: Path) -> None:
@@ -420,6 +478,60 @@ def mistake(run: Run) -> Callable[..., str]:
         return err
 
     return call
+
+
+# -- options that Python gives in other forms --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "spelled"),
+    [
+        ({"colours": {"sky": (1, 2, 3), "a=b": [4, 5, 6]}}, {"colours": "sky=1,2,3;a=b=4,5,6"}),
+        ({"colours": Path("some/classes.csv")}, {"colours": "some/classes.csv"}),
+        ({"colours": "some/classes.csv"}, {"colours": "some/classes.csv"}),
+        ({"labels": ["sky", "road"]}, {"labels": "sky,road"}),
+        ({"ignore": 255}, {"ignore": "255"}),
+        ({"ignore": [0, np.uint8(255)]}, {"ignore": "0,255"}),
+        ({"ignore": []}, {"ignore": ""}),
+        ({"ignore": ["void", "sky"]}, {"ignore": "void,sky"}),
+        ({"ignore": [(0, 0, 0)]}, {"ignore": "0,0,0;"}),
+        ({"ignore": [(0, 0, 0), (9, 9, 9)]}, {"ignore": "0,0,0;9,9,9;"}),
+    ],
+)
+def test_options_are_recorded_as_the_shell_spells_them(given: dict[str, Any], spelled: dict[str, str]) -> None:
+    task = Segmenter(**given)
+    assert {name: getattr(task, name) for name in given} == spelled
+    assert Segmenter(**spelled) == task
+    (name,) = given
+    if name == "ignore":
+        assert wished(spelled[name]) == wished(given[name])
+
+
+@pytest.mark.parametrize(
+    "colours", [{}, {"a": (1, 2, 3)}, {"a": (1, 2), "b": (1, 2, 3)}, {"a;b": (1, 2, 3), "c": (4, 5, 6)}, 7]
+)
+def test_colours_that_cannot_be_meant_are_one_line(colours: Any) -> None:
+    with pytest.raises(OptionError, match="colours: ") as caught:
+        Segmenter(colours=colours)
+    assert str(caught.value).isprintable()
+
+
+def test_a_run_with_colours_from_python_is_repeated_from_its_recipe(run: Run, cells: Path, tmp_path: Path) -> None:
+    folder = draw(tmp_path / "coloured", 6)
+    table = {"ground": (0, 0, 0), "disc": (200, 0, 0), "box": (0, 0, 200)}
+    for path in (folder / "masks").iterdir():
+        with Image.open(path) as mask:
+            Image.fromarray(np.array([*table.values()], np.uint8)[np.asarray(mask)]).save(path)
+    task = fit(folder, colours=table, out="model")
+    assert task.codec is not None
+    assert task.codec.labels == ("ground", "disc", "box")
+    code, _, err = run("fit", "--config", "model/recipe.yaml", "--out", "again", "--quiet")
+    assert (code, err) == (0, "")
+    assert Path("again/model.safetensors").read_bytes() == Path("model/model.safetensors").read_bytes()
+    assert recipes.load("again").codec == task.codec
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
 
 
 def test_fit_evaluate_and_predict_are_three_commands(run: Run, cells: Path) -> None:

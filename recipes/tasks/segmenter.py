@@ -6,14 +6,14 @@ import dataclasses
 import math
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from recipes import images, mask_examples, mask_pairs
+from recipes import images, mask_examples, mask_keys, mask_pairs
 from recipes.codec import Codec, gathered_pictures
 from recipes.crops import IGNORED, Dense, DensePreparation
 from recipes.errors import OptionError
@@ -117,16 +117,16 @@ class Segmenter(Task):
 
     Args:
         architecture: `unet` or another name of segmentation_models_pytorch, or `torchvision/NAME`.
-        backbone: the encoder: any name of timm, `local-dir:FOLDER` or `hf-hub:OWNER/NAME`; torchvision's networks
-            bring their own.
+        backbone: the encoder: any name of timm, `local-dir:FOLDER` or `hf-hub:OWNER/NAME`, also of a saved model, which
+            training goes on from; torchvision's networks bring their own.
         pretrained: start from the backbone's published weights.
         weights: start the backbone from this safetensors file instead.
         size: side of the square crops in training, in pixels; 256, or less for small images, if not given.
         scale: how large the network sees an image, as a factor; if not given 1, or less if most images are longer
             than 1,024 pixels.
         labels: the labels' names in the order of the masks' values, separated by commas; found or made up if not given.
-        colours: a table of names and colours (a file with lines such as `sky,128,128,128`) for masks in colours; found
-            if not given.
+        colours: for masks in colours a table of names and colours, as a file with lines such as `sky,128,128,128` or as
+            `sky=128,128,128;road=128,64,128` (in Python a mapping, too); found if not given.
         ignore: a value (or a label's name) whose pixels do not count; found if not given.
         suffix: what the names of masks have more than those of their images, such as `_mask`; found if not given.
         criterion: the loss: cross entropy with Dice (`ce_dice`), `ce`, `dice`, `focal`, `lovasz` or `tversky`.
@@ -139,7 +139,7 @@ class Segmenter(Task):
     size: int | None = None
     scale: float | None = None
     labels: str | None = None
-    colours: str | None = None
+    colours: str | Mapping[str, Sequence[int]] | None = None
     ignore: str | None = None
     suffix: str | None = None
     criterion: Literal["ce_dice", "ce", "dice", "focal", "lovasz", "tversky"] = "ce_dice"
@@ -148,6 +148,13 @@ class Segmenter(Task):
     codec_class = SegmenterCodec
     decisive = "mean_iou"
     presets = MASK_PRESETS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # As one text each, so that recipe.yaml and the shell can repeat what Python was given.
+        self.labels = mask_keys.spelled_names(self.labels)
+        self.colours = mask_keys.spelled_colours(self.colours)
+        self.ignore = mask_keys.spelled_ignore(self.ignore)
 
     def check(self, data: Any, preset: Preset) -> None:
         """Refuse missing data, unknown networks, and settings that make no sense for masks, before images are read."""
@@ -181,7 +188,16 @@ class Segmenter(Task):
             fraction=preset.val_fraction,
             seed=preset.seed,
         )
-        return dataclasses.replace(splits, code=code)
+        from recipes import mask_networks
+
+        start = mask_networks.starting_note(
+            self.architecture,
+            self.backbone,
+            len(splits.train.labels),
+            pretrained=self.pretrained,
+            weights=self.weights,
+        )
+        return dataclasses.replace(splits, code=code, notes=[*splits.notes, *([start] if start else [])])
 
     def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
         """Find images with masks to score the model on."""
