@@ -69,18 +69,16 @@ def check(architecture: str, backbone: str, *, pretrained: bool, weights: str | 
         WeightsError: the weights cannot be had.
     """
     _check_architecture(architecture)
-    if architecture.startswith(_TORCHVISION):
-        if weights is not None:
-            backbones.check_weights_file(weights)
-            _start(architecture, "", pretrained=pretrained, weights=weights)
-    elif backbone.startswith(_TORCHVISION):
+    torchvisions = architecture.startswith(_TORCHVISION)
+    if not torchvisions and backbone.startswith(_TORCHVISION):
         raise OptionError(
             f"there is no backbone {printable(backbone)!r} for {architecture}: its encoders are timm's; of torchvision "
             f"take a whole network as the architecture, such as torchvision/deeplabv3_resnet50"
         )
-    elif _of_backbone(backbone) is not None or _of_weights(weights) is not None:
-        _start(architecture, backbone, pretrained=pretrained, weights=weights)
-    else:
+    if weights is not None:
+        backbones.check_weights_file(weights)
+    start = _start(architecture, backbone, pretrained=pretrained, weights=weights)
+    if start is None and not torchvisions and _of_backbone(backbone) is None:
         backbones.check(backbone, pretrained=pretrained, weights=weights)
 
 

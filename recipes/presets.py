@@ -20,11 +20,11 @@ class Preset:
     """Every setting of a training run. Each can be changed by name: `fit(..., epochs=5)`, `--epochs 5`, `epochs: 5`.
 
     Args:
-        epochs: how often the network sees every training picture; early stopping may end sooner, and 0 fits the last
-            layer alone.
+        epochs: how often the network sees every training example; early stopping may end sooner, and 0 fits the
+            last layer alone.
         batch_size: examples in one step; of texts as many tokens as this many have on average.
-        find_batch_size: take the largest batch that fits into memory and leaves ten steps in an epoch (of n-grams, which
-            fit anyway, a hundred).
+        find_batch_size: take the largest batch that fits into memory and leaves ten steps in an epoch; of n-grams,
+            which fit anyway, a hundred.
         optimizer: any optimizer that timm or torch knows by name, such as `adamw`, `sgd` or `lion`.
         lr: the highest learning rate, reached after the warm-up, for the layers nearest the output.
         find_lr: try rising learning rates for a hundred steps first, and take one instead of `lr`.
@@ -39,7 +39,7 @@ class Preset:
         accumulate: steps whose gradients are added up before the weights change, for a larger batch in little memory.
         clip_grad: the largest norm of a gradient; 0 for no limit.
         label_smoothing: the share of a label's weight that is spread over all labels, 0 to 1.
-        class_weights: balanced lets labels with few pictures count as much as those with many.
+        class_weights: balanced lets labels with few examples count as much as those with many.
         mixup: the strength of mixing pairs of pictures (of texts the embeddings) and their labels; 0 for none.
         cutmix: the strength of pasting a part of one picture into another; 0 for none.
         mix_off: the share of all epochs, at the end, in which nothing is mixed.
@@ -51,13 +51,13 @@ class Preset:
         mirror: predict each picture twice, once mirrored, and take the mean.
         patience: stop after this many epochs without a better validation score; 0 never stops early.
         time: stop after this long, such as `30s`, `10m` or `1h30m`, and keep the best so far; empty for no limit.
-        val_fraction: the share of each label's pictures set aside for validation where none is given.
+        val_fraction: the share of each label's examples set aside for validation where none is given.
         precision: auto (the faster of those that are safe here, tried for a few steps), 32, bf16 or fp16.
         compile: compile the network before training; pays on a GPU in long runs.
         logger: also log to `tensorboard`, `wandb` or `csv` (an extra package each, but for the last).
         seed: governs the split, the shuffling, the augmentation and new weights.
-        cache: keep what the frozen network sees in each picture on disk, so that the next run need not look again.
-        workers: processes that read pictures; -1 chooses by the machine.
+        cache: keep what the frozen network sees in each example on disk, so that the next run need not look again.
+        workers: processes that read examples; -1 chooses by the machine.
         devices: how many devices to train on.
         accelerator: auto, cpu, gpu, mps or another that Lightning knows.
     """
@@ -217,7 +217,7 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
         ("time", not preset.time or seconds(preset.time) > 0, "it has a form such as 30s, 10m or 1h30m"),
         ("crop_scale", preset.crop_scale > 0, "a crop keeps some of the picture"),
         ("layer_decay", preset.layer_decay > 0, "it is greater than 0"),
-        ("val_fraction", 0 < preset.val_fraction < 1, "some pictures are needed on either side"),
+        ("val_fraction", 0 < preset.val_fraction < 1, "some examples are needed on either side"),
         (
             "mirror",
             preset.hflip > 0 or not preset.mirror,

@@ -191,7 +191,8 @@ class NGrams:
 
     def _bucket(self, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
         hashes = (hashes ^ (hashes >> np.uint64(32))) * _MIX
-        return ((hashes ^ (hashes >> np.uint64(29))) & np.uint64(self.buckets - 1)).astype(np.int32)
+        found: NDArray[np.int32] = ((hashes ^ (hashes >> np.uint64(29))) & np.uint64(self.buckets - 1)).astype(np.int32)
+        return found
 
 
 def _parted(values: NDArray[np.int32], ends: Sequence[int]) -> list[NDArray[np.int32]]:

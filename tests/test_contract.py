@@ -241,7 +241,7 @@ def test_a_wrong_setting_gets_the_nearest_right_one(unfitted: Any, photos: Path)
 def test_a_missing_input_is_an_error_and_a_row(fitted: Any, photos: Path) -> None:
     good = pictures(photos)[0]
     missing = "" if fitted.codec.ragged else "nowhere.png"
-    with pytest.raises(DataError, match="does not exist|is empty"):
+    with pytest.raises(DataError, match=r"does not exist|is empty"):
         fitted.predict([missing, good])
     rows = list(fitted.predict_each(iter([missing, good])))
     assert [row.error is None for row in rows] == [False, True]

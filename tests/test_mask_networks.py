@@ -347,6 +347,15 @@ def test_weights_of_a_saved_segmenter_with_another_encoder_are_refused_with_its_
             mask_networks.check(architecture, backbone, pretrained=False, weights=str(folder / "model.safetensors"))
 
 
+def test_a_file_of_the_encoder_alone_goes_into_the_encoder_of_a_saved_segmenter(saved: tuple[Any, Path]) -> None:
+    _, folder = saved
+    file = encoder_weights(folder.parent)
+    built = build("unet", f"local-dir:{folder}", weights=str(file))
+    assert torch.equal(built.body.encoder.model.state_dict()["conv1.0.weight"], load_file(file)["conv1.0.weight"])
+    with pytest.raises(WeightsError, match="there is no such file"):
+        mask_networks.check("unet", f"local-dir:{folder}", pretrained=True, weights="nowhere.safetensors")
+
+
 def test_a_whole_network_without_its_manifest_is_refused_with_what_is_missing(saved: tuple[Any, Path]) -> None:
     _, folder = saved
     (folder / "recipe.json").unlink()
