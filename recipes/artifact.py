@@ -340,6 +340,9 @@ def _from_hub(name: str) -> Path:
     try:
         for file in (WEIGHTS, MANIFEST):
             found = fetched(repository, file, revision or None)
+        for file in read_json(found.parent, MANIFEST).get("files") or ():
+            if file in TOKENIZER:  # a name of ours, not any path that a manifest might hold
+                fetched(repository, file, revision or None)
     except OSError as error:
         raise ModelError(
             f"hf-hub:{printable(name)} is neither in the cache nor to be had from the Hub "

@@ -144,7 +144,7 @@ class Classifier(Task):
         from torchmetrics import MetricCollection, classification
 
         if self._several:
-            found: dict[str, Any] = {"map": classification.MultilabelAveragePrecision(labels, thresholds=200)}
+            found: dict[str, Any] = {"map": _mean_average_precision(labels)}
         else:
             found = {
                 "accuracy": classification.MulticlassAccuracy(labels, average="micro"),
@@ -259,6 +259,18 @@ class Classifier(Task):
             for at in [int(wrong[row].argmax())]
             if wrong[row, at] > 0.5
         ]
+
+
+def _mean_average_precision(labels: int) -> Any:
+    from torchmetrics.classification import MultilabelAveragePrecision
+
+    class MeanAveragePrecision(MultilabelAveragePrecision):
+        """Of outputs: torchmetrics would guess for each batch whether its numbers are scores already."""
+
+        def update(self, preds: Tensor, target: Tensor) -> None:
+            super().update(preds.sigmoid(), target.long())
+
+    return MeanAveragePrecision(labels, thresholds=200)
 
 
 def _rows(labels: Sequence[str], columns: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -327,8 +327,11 @@ class Task(ABC):
         from recipes.training_module import TrainingModule
 
         training.check_trainer_arguments(trainer_arguments)
+        told = len(splits.notes)
         with training.own_random_state(preset.seed):
             self.codec, self.network = self.make(splits, preset)
+        for note in splits.notes[told:] if not quiet else ():
+            say(f"note: {note}")
         self._scores, self.history = {}, None
         self._recipe = {
             "task": self.command,
@@ -397,6 +400,7 @@ class Task(ABC):
             "options": dataclasses.asdict(self),
             "codec": dataclasses.asdict(codec),
             "network": network.config,
+            "files": sorted(network.files),
             "weights_sha256": artifact.digest(weights),
             "scores": self._scores,
             "history": dataclasses.asdict(self.history) if self.history else None,

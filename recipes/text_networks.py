@@ -65,6 +65,17 @@ class TextNetwork(Network):
         # What backbones calls layers, for their learning rates and for freezing.
         cast(Any, body).group_matcher = _layers
 
+    @property
+    def head(self) -> nn.Linear | None:
+        """The last layer: the last linear one outside the encoder."""
+        encoder = f"{cast(Any, self.body).base_model_prefix}."
+        layers = [
+            layer
+            for name, layer in self.body.named_modules()
+            if isinstance(layer, nn.Linear) and not name.startswith(encoder)
+        ]
+        return layers[-1] if layers else None
+
     def forward(self, tokens: Tensor | tuple[Tensor, Tensor, float]) -> Tensor:
         """Scores of shape (texts, labels) for tokens of shape (texts, windows, channels, length), mixed or not.
 
@@ -329,6 +340,10 @@ def _configuration(folder: Path, name: str) -> Any:
             f"{printable(name)} is no encoder for texts but a {printable(kind, 40)}; take one such as BERT, "
             f"DistilBERT, MiniLM, ModernBERT, XLM-RoBERTa or DeBERTa"
         )
+    if (folder / artifact.MANIFEST).is_file():  # a model of recipes, whose layer of constants is not the encoder's
+        own = artifact.read_json(folder, artifact.MANIFEST).get("network")
+        if isinstance(own, dict) and own.get("pooling") == "mean":
+            values["num_hidden_layers"] = int(values.get("num_hidden_layers", 1)) - 1
     if "auto_map" in values:
         values = {key: value for key, value in values.items() if key != "auto_map"}  # code of its own is never run
     fresh = AutoConfig.for_model(kind, **{key: value for key, value in values.items() if key != "model_type"})

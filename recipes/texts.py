@@ -207,6 +207,7 @@ def cut(array: NDArray[np.int32]) -> bool:
 
 def stacked(arrays: Sequence[NDArray[np.int32]]) -> NDArray[np.int64]:
     """Texts of a batch side by side, shape (texts, windows, channels, length), filled up with -1."""
+    arrays = [array[..., :-1] if cut(array) else array for array in arrays]
     shape = tuple(max(sizes) for sizes in zip(*(array.shape for array in arrays), strict=True))
     batch = np.full((len(arrays), *shape), FILLED, np.int64)
     for row, array in zip(batch, arrays, strict=True):
