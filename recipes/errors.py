@@ -91,7 +91,8 @@ def _escaped(character: str) -> str:
 def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
     """The end of an error message that names the nearest right names, or nothing if none is near."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=most, cutoff=0.6)
+    # What is all but right leaves no room for names that are merely alike.
+    near = difflib.get_close_matches(name, known, n=most, cutoff=0.9) or difflib.get_close_matches(name, known, n=most)
     if not near:  # a wrong case or a missing prefix is further away than a typing error
         lower = {entry.lower(): entry for entry in known}
         near = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.6)]

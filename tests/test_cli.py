@@ -151,7 +151,7 @@ def test_every_option_is_in_the_help_with_its_description(run: Callable[..., tup
         "--preset",
     ):
         assert flag in text
-    assert "how often the network sees every training picture" in text
+    assert "how often the network sees every training example" in text
     assert "any name of timm" in text
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from recipes import ImageClassifier, features, preparing
-from recipes.backbones import Network
+from recipes.backbones import ImageNetwork
 
 OPTIONS: dict[str, Any] = {"backbone": "test_resnet", "pretrained": False, "size": 32}
 
@@ -31,9 +31,9 @@ def weights(task: ImageClassifier) -> torch.Tensor:
 def batches_seen(task: ImageClassifier, photos: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> int:
     """How many batches the network looks at while the last layer is fitted and scored."""
     seen = []
-    plain = Network.forward
+    plain = ImageNetwork.forward
     with monkeypatch.context() as patch:
-        patch.setattr(Network, "forward", lambda network, pixels: seen.append(1) or plain(network, pixels))
+        patch.setattr(ImageNetwork, "forward", lambda network, pixels: seen.append(1) or plain(network, pixels))
         task.fit(photos, preset="quick", quiet=True, **settings)
     return len(seen)
 
