@@ -358,7 +358,7 @@ def fetched(repository: str, file: str, revision: str | None = None) -> Path:
         OSError: it is not in the cache and cannot be had; the message says why.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
         cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
@@ -368,6 +368,10 @@ def fetched(repository: str, file: str, revision: str | None = None) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
     except HFValidationError as error:
         raise OSError(f"{repository!r} does not have the form OWNER/NAME") from error
+    except GatedRepoError as error:
+        raise OSError("its licence has to be accepted on its page there, then: hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise OSError("there is no such repository, or it is private") from error
     except OSError as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise OSError(lines[0]) from error

@@ -31,6 +31,10 @@ _TOKENIZER_FILES = tuple(
     sentencepiece.bpe.model spiece.model spm.model bpe.codes""".split()  # noqa: SIM905
 )
 
+_VOCABULARIES = tuple(
+    file for file in _TOKENIZER_FILES if not file.endswith(("_config.json", "_map.json", "_tokens.json"))
+)
+
 _WAYS_ON = (
     "take a folder that holds the model, or go on without a download: backbone=ngrams (--backbone ngrams) learns "
     "hashed n-grams of words and characters in seconds"
@@ -300,11 +304,16 @@ def found_folder(name: str, pretrained: bool = True) -> Path:
     if path.is_dir():
         files = [artifact.CONFIG, artifact.WEIGHTS] if pretrained else [artifact.CONFIG]
         missing = [file for file in files if not (path / file).is_file()]
+        # transformers would make up a tokenizer that knows nothing.
+        if not missing and not any((path / file).is_file() for file in _VOCABULARIES):
+            missing = ["tokenizer (tokenizer.json, vocab.txt or the like)"]
         if missing:
             raise WeightsError(
                 f"{printable(plain)} holds no {missing[0]}; a model for texts is a folder with {artifact.CONFIG}, "
                 f"{artifact.WEIGHTS} and a tokenizer (other formats of weights can run code)"
             )
+        if pretrained:
+            artifact.read_shapes(path / artifact.WEIGHTS)
         return path
     if plain != name or path.is_absolute() or plain.startswith((".", "~")):
         raise WeightsError(f"{printable(plain)} does not exist; backbone is a folder, a name of the Hub or {NGRAMS}")
@@ -321,7 +330,7 @@ def found_folder(name: str, pretrained: bool = True) -> Path:
             f"{printable(name)} could not be had: looked in {artifact.cache_folder()} and on the Hugging Face Hub "
             f"({printable(str(error), 160)}){near}; {_WAYS_ON}"
         ) from error
-    if not had:
+    if not set(had) & set(_VOCABULARIES):
         raise WeightsError(f"{printable(name)} has no tokenizer; {_WAYS_ON}")
     return found.parent
 
@@ -545,8 +554,8 @@ def _dropout(config: Any) -> float:
 
 def _layers(coarse: bool = False) -> dict[str, Any]:  # noqa: ARG001, timm gives it
     """Which layer a weight is of, as timm asks for it."""
-    layers = r"^\w+\.(?:encoder\.|transformer\.)?layers?\.(\d+)"
-    return {"stem": r"^\w+\.embeddings", "blocks": [(layers, None), (r"", (99999,))]}
+    layers = r"^\w+\.(?:encoder\.|transformer\.)?layers?\.(\d+)"  # what matches neither comes last
+    return {"stem": r"^\w+\.embeddings", "blocks": layers}
 
 
 @contextmanager

@@ -52,14 +52,19 @@ class TrainingModule(pl.LightningModule):
         return self.network(pixels)  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
-        """Chance inside the network (dropout) depends on (seed, epoch), so that a run can be taken up again."""
-        torch.manual_seed(int(np.random.default_rng((self.preset.seed, self.current_epoch)).integers(2**62)))
+        """Train what is to be trained, and nothing else."""
         self.network.train()  # Lightning leaves it as it finds it, and the last layer was fitted in evaluation mode
         for part in self.frozen:
             part.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """The loss of one batch.
+
+        Chance inside the network (dropout) depends on (seed, epoch, batch), so that a run can be taken up again; a new
+        loader, for one, draws from the same generator.
+        """
+        key = (self.preset.seed, self.current_epoch, batch_idx)
+        torch.manual_seed(int(np.random.default_rng(key).integers(2**62)))
         pixels, targets, lost = batch
         self.lost.update(lost)
         value = self.loss(self.step_network(pixels), targets)
