@@ -264,7 +264,11 @@ def _check_local_folder(folder: Path) -> None:
             f"local-dir:{printable(folder)}: the folder holds no {missing[0]}; timm needs both "
             f"{artifact.CONFIG} and {artifact.WEIGHTS} (other formats of weights can run code)"
         )
-    artifact.read_json(folder, artifact.CONFIG)
+    if "architecture" not in artifact.read_json(folder, artifact.CONFIG):
+        raise WeightsError(
+            f"local-dir:{printable(folder)}: its {artifact.CONFIG} names no architecture of timm; a model of another task "
+            f"or library cannot be the start of this one"
+        )
 
 
 def weights_config(name: str) -> Any:

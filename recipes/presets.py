@@ -260,13 +260,13 @@ _MASKS = Preset(
 
 # Texts are not varied; a pretrained encoder needs small steps, and few of them.
 _TEXTS = Preset(
-    epochs=5,
+    epochs=6,
     lr=1e-4,
     weight_decay=0.01,
     crop_scale=1.0,
     hflip=0.0,
     val_fraction=0.1,
-    patience=3,
+    patience=4,
 )
 
 TEXT_PRESETS: dict[str, Preset] = {
@@ -289,6 +289,7 @@ _NGRAMS = dataclasses.replace(
     head_first=False,
     clip_grad=0.0,
     precision="32",
+    patience=3,
 )
 
 NGRAM_PRESETS: dict[str, Preset] = {

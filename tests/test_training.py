@@ -311,7 +311,7 @@ def test_memory_that_runs_out_names_the_setting_to_lower(photos: Path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     task = ImageClassifier(**OPTIONS)
-    monkeypatch.setattr(backbones.Network, "forward", full)
+    monkeypatch.setattr(backbones.ImageNetwork, "forward", full)
     with pytest.raises(TrainingError, match=r"batch_size=16, and accumulate=2.*find_batch_size"):
         task.fit(photos, quiet=True, epochs=1)
 
