@@ -266,8 +266,8 @@ def _check_local_folder(folder: Path) -> None:
         )
     if "architecture" not in artifact.read_json(folder, artifact.CONFIG):
         raise WeightsError(
-            f"local-dir:{printable(folder)}: its {artifact.CONFIG} names no architecture of timm; a model of another task "
-            f"or library cannot be the start of this one"
+            f"local-dir:{printable(folder)}: its {artifact.CONFIG} names no architecture of timm; a model of another "
+            f"task or library cannot be the start of this one"
         )
 
 
