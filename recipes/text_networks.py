@@ -63,29 +63,29 @@ class TextNetwork(Network):
     def __init__(self, body: nn.Module, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         super().__init__(body, config)
         self.files = files
-        self.base: Any = cast(Any, body).base_model
         self.fill = int(getattr(self.base.config, "pad_token_id", None) or 0)
         self.drop = nn.Dropout(_dropout(self.base.config))
+        encoder = f"{cast(Any, body).base_model_prefix}."
+        linear = [name for name, layer in body.named_modules() if isinstance(layer, nn.Linear)]
+        self._head = [name for name in linear if not name.startswith(encoder)][-1]
         # What backbones calls layers, for their learning rates and for freezing.
         cast(Any, body).group_matcher = _layers
 
     @property
-    def head(self) -> nn.Linear | None:
+    def base(self) -> Any:
+        """The encoder; as an attribute it would be a part of its own, and its weights be kept twice."""
+        return cast(Any, self.body).base_model
+
+    @property
+    def head(self) -> nn.Linear:
         """The last layer: the last linear one outside the encoder."""
-        encoder = f"{cast(Any, self.body).base_model_prefix}."
-        layers = [
-            layer
-            for name, layer in self.body.named_modules()
-            if isinstance(layer, nn.Linear) and not name.startswith(encoder)
-        ]
-        return layers[-1] if layers else None
+        return cast(nn.Linear, self.body.get_submodule(self._head))
 
     def forward(self, tokens: Tensor | tuple[Tensor, Tensor, float]) -> Tensor:
         """Scores of shape (texts, labels) for tokens of shape (texts, windows, channels, length), mixed or not.
 
         The scores of a text's windows are averaged.
         """
-        assert self.head is not None
         return cast(Tensor, self.head(self.drop(self.features(tokens))))
 
     def features(self, inputs: Tensor | tuple[Tensor, Tensor, float]) -> Tensor:
@@ -108,10 +108,7 @@ class TextNetwork(Network):
             return found
         number = torch.arange(texts, device=found.device).repeat_interleave(windows)[used]
         counts = used.reshape(texts, windows).sum(1, keepdim=True)
-        return (
-            torch.zeros(texts, found.shape[1], dtype=found.dtype, device=found.device).index_add(0, number, found)
-            / counts
-        )
+        return found.new_zeros(texts, found.shape[1]).index_add(0, number, found) / counts
 
     def _pooled(self, given: Mapping[str, Tensor], there: Tensor) -> Tensor:
         if self.config["pooling"] == "mean":
@@ -119,7 +116,6 @@ class TextNetwork(Network):
             share = there[..., None] / there.sum(1)[:, None, None]
             pooled = (states * share).sum(1) + states[:, 0] / _MEAN
             return torch.tanh(_PRESSED * layer_norm(pooled.float(), pooled.shape[1:], eps=1e-12))
-        assert self.head is not None
         inputs: list[Tensor] = []
         handle = self.head.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
         try:
@@ -246,7 +242,7 @@ def build(
     if unsafe := _unsafe(settings["args"]):
         raise OptionError(f"{printable(name)} is configured with {unsafe}, which recipes could not save; take another")
     network = TextNetwork(body.float(), settings, files)
-    nn.init.zeros_(cast(nn.Linear, network.head).bias)
+    nn.init.zeros_(network.head.bias)
     types = "token_type_ids" in json.loads(files["tokenizer_config.json"]).get("model_input_names", []) or (
         pair and getattr(config, "type_vocab_size", 0) > 1
     )

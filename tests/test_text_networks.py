@@ -77,6 +77,11 @@ def test_transformers_opens_the_folder_and_gives_the_same_scores(fitted: Any, tm
         assert {row["label"]: pytest.approx(row["score"], abs=1e-5) for row in other} == dict(mine.scores)
 
 
+def test_every_weight_is_kept_once(fitted: Any) -> None:
+    """Checkpoints, the best epoch and moving averages hold a network's state."""
+    assert set(fitted.network.state_dict()) == {f"body.{name}" for name in fitted.network.body.state_dict()}
+
+
 def test_padding_and_neighbours_change_nothing(fitted: Any) -> None:
     texts = sentences(12, seed=2, longest=25)[0]
     np.testing.assert_allclose(scores(fitted, texts), scores(fitted, texts, batch_size=1), atol=1e-5)
