@@ -432,24 +432,8 @@ def reopen(
     Raises:
         ModelError: the settings are unsafe or unknown, or the weights do not fit.
     """
-    return opened(_checked(settings, labels, folder), settings, labels, mean, std, folder, digest)
-
-
-def opened(
-    build_body: Callable[[], nn.Module],
-    settings: Any,
-    labels: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    folder: Path,
-    digest: str,
-) -> Network:
-    """A network for pictures that is known to be harmless, with the weights of a model folder.
-
-    Raises:
-        ModelError: it cannot be built, or the weights do not fit.
-    """
-    return ImageNetwork(opened_body(build_body, settings, labels, folder, digest), mean, std, settings)
+    body = opened_body(_checked(settings, labels, folder), settings, labels, folder, digest)
+    return ImageNetwork(body, mean, std, settings)
 
 
 def opened_body(

@@ -61,13 +61,15 @@ class ClassifierCodec(Codec):
         file, text = self.said(source)
         return Prediction(file, None, None, error=error, text=text)
 
-    def calibrated(self, rows: Iterable[tuple[Any, Any, Any]]) -> Codec:
-        """With the thresholds that give each label its best F1 on the validation examples."""
+    def calibrated(self, rows: Iterable[tuple[Any, Any, Any]]) -> tuple[Codec, Iterable[tuple[Any, Any, Any]]]:
+        """With the thresholds that give each label its best F1 on the validation examples, and the same rows."""
         if self.thresholds is None:
-            return self
+            return self, rows
+        rows = list(rows)
         _, outputs, targets = zip(*rows, strict=True)
         truth = np.stack([self.target(places) for places in targets])
-        return dataclasses.replace(self, thresholds=best_thresholds(probabilities(np.stack(outputs), True), truth))
+        thresholds = best_thresholds(probabilities(np.stack(outputs), True), truth)
+        return dataclasses.replace(self, thresholds=thresholds), rows
 
     def named(self, source: Any) -> dict[str, str | None]:
         """What an input is called in a table: its file, or its text."""

@@ -465,12 +465,11 @@ def _texts(words: list[str], task: Task) -> Iterator[Any]:
 
     assert task.codec is not None
     found = [[] if word == "-" else task.codec.gather(word) for word in words]
-
-    def all_of_them() -> Iterator[Any]:
-        for word, texts in zip(words, found, strict=True):
-            yield from lines_of(sys.stdin.buffer) if word == "-" else texts
-
-    return all_of_them()
+    return (
+        text
+        for word, texts in zip(words, found, strict=True)
+        for text in (lines_of(sys.stdin.buffer) if word == "-" else texts)
+    )
 
 
 def _paths(words: list[str]) -> Iterator[str]:

@@ -76,9 +76,12 @@ class Codec(ABC):
         batch: NDArray[Any] = np.stack(arrays).transpose(0, 3, 1, 2)
         return batch
 
-    def calibrated(self, rows: Iterable[tuple[Any, Any, Any]]) -> Codec:
-        """The codec with what is learnt after training from sources, outputs and targets of the validation examples."""
-        return self
+    def calibrated(self, rows: Iterable[tuple[Any, Any, Any]]) -> tuple[Codec, Iterable[tuple[Any, Any, Any]]]:
+        """The codec with what is learnt after training from sources, outputs and targets of the validation examples.
+
+        Beside it come the same rows: they may be an iterator, and who needs none of them leaves it as it is.
+        """
+        return self, rows
 
     @abstractmethod
     def example(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
 from recipes import artifact
 from recipes.backbones import Network
@@ -31,10 +31,10 @@ _MOST_BYTES = 2 * 2**30
 
 def features(
     network: Network,
-    head: nn.Module,
-    data: DataModule,
     examples: Examples,
     view: View = "as it is",
+    *,
+    data: DataModule,
     quiet: bool = True,
     weights: str | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -45,16 +45,15 @@ def features(
 
     Args:
         network: the network, in evaluation mode.
-        head: its last layer.
-        data: where batches come from.
         examples: the examples.
         view: each picture as it is, mirrored, or in the augmented view of this number.
+        data: where batches come from.
         quiet: show no progress.
         weights: the `weights_digest` of the network, where it is known already.
     """
     kept = None
     if data.preset.cache:
-        kept = _place(weights or weights_digest(network, head), network, data, examples, view)
+        kept = _place(weights or weights_digest(network), network, data, examples, view)
     found = _loaded(kept) if kept else None
     if found is not None and len(found) == len(examples):
         return found, torch.tensor(np.array([data.codec.target(target) for target in examples.targets]))
@@ -85,10 +84,10 @@ def _computed(network: Network, batches: Any, mirrored: bool, precision: str) ->
     return torch.cat(found), torch.cat(targets)
 
 
-def weights_digest(network: Network, head: nn.Module) -> str:
+def weights_digest(network: Network) -> str:
     """SHA-256 of the network's weights without those of its last layer."""
     key = hashlib.sha256()
-    own = {id(parameter) for parameter in head.parameters()}
+    own = set() if network.head is None else {id(parameter) for parameter in network.head.parameters()}
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         if id(tensor) not in own:
             key.update(name.encode())

@@ -223,8 +223,8 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
         chosen = np.random.default_rng(data.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
         train = train.take(sorted(chosen.tolist()))
     plain: list[View] = ["as it is", "mirrored"] if getattr(data.codec, "mirror", False) else ["as it is"]
-    weights = weights_digest(network, head) if data.preset.cache else None
-    look = partial(features, network, head, data, quiet=quiet, weights=weights)
+    weights = weights_digest(network) if data.preset.cache else None
+    look = partial(features, network, data=data, quiet=quiet, weights=weights)
     looks = [look(train, view) for view in [*plain, *range(data.preset.views)]]
     seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
     held_out = None

@@ -177,9 +177,7 @@ class Task(ABC):
                 self._records[artifact.METRICS] = self.history.csv().encode()
                 self._records[artifact.CURVES] = self.history.png()
             held_out = batches.splits.val
-            if len(held_out):
-                self.codec = batches.codec.calibrated(self._outputs(held_out, []))
-            evaluation = self._scored(held_out) if len(held_out) else None
+            evaluation = self._scored(held_out, calibrate=True) if len(held_out) else None
             self._scores = evaluation.scores if evaluation else {}
             if run and evaluation:
                 from recipes import contact_sheets
@@ -430,9 +428,12 @@ class Task(ABC):
             else:
                 yield codec.decode(output, source)
 
-    def _scored(self, examples: Examples, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:
+    def _scored(self, examples: Examples, calibrate: bool = False, **running: Any) -> Evaluation:
         lost: list[str] = []
-        evaluation = self.evaluation(self._outputs(examples, lost, batch_size, workers, device))
+        rows: Iterable[tuple[Any, Any, Any]] = self._outputs(examples, lost, **running)
+        if calibrate:
+            self.codec, rows = self._fitted()[0].calibrated(rows)
+        evaluation = self.evaluation(rows)
         return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
 
     def _outputs(

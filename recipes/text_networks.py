@@ -19,9 +19,7 @@ from torch.nn.functional import layer_norm
 from recipes import artifact
 from recipes.backbones import Network, opened_body
 from recipes.errors import ModelError, OptionError, WeightsError, did_you_mean, printable
-from recipes.texts import NGrams, Tokens, register
-
-NGRAMS = "ngrams"
+from recipes.texts import NGRAMS, NGrams, Tokens, register
 
 _TOKENIZER = "tokenizer.json"
 
@@ -227,7 +225,7 @@ def build(
         raise OptionError(f"length={length} is more than {printable(name)} can read: {longest} tokens")
     with _quiet():
         if pretrained:
-            body, info = _loaded(_classifiers(), folder, config, name)
+            body, info = _loaded(folder, config, name)
             _check_whole(body, info, name)
         else:
             body = _classifiers().from_config(config)
@@ -243,13 +241,9 @@ def build(
         raise OptionError(f"{printable(name)} is configured with {unsafe}, which recipes could not save; take another")
     network = TextNetwork(body.float(), settings, files)
     nn.init.zeros_(network.head.bias)
-    types = "token_type_ids" in json.loads(files["tokenizer_config.json"]).get("model_input_names", []) or (
-        pair and getattr(config, "type_vocab_size", 0) > 1
-    )
-    tokens = Tokens(
-        register(files[_TOKENIZER]), min(512, longest) if length is None else length, windows, types and pair
-    )
-    return network, tokens
+    types = pair and getattr(config, "type_vocab_size", 0) > 1
+    most = min(512, longest) if length is None else length
+    return network, Tokens(register(files[_TOKENIZER]), most, windows, types)
 
 
 def _classifiers() -> Any:
@@ -258,9 +252,9 @@ def _classifiers() -> Any:
     return AutoModelForSequenceClassification
 
 
-def _loaded(kind: Any, folder: Path, config: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
+def _loaded(folder: Path, config: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
     try:
-        loaded = kind.from_pretrained(
+        loaded = _classifiers().from_pretrained(
             folder,
             config=config,
             use_safetensors=True,

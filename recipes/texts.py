@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Text = str | tuple[str, str]
 
+#: The backbone that is no encoder.
+NGRAMS = "ngrams"
+
 FILLED, CUT = -1, -2
 
 # Texts whose n-grams are hashed in one go.

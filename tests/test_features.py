@@ -108,7 +108,7 @@ def test_the_mirrored_score_of_a_fitted_last_layer_is_that_of_prediction(photos:
     head = module.network.head
     assert isinstance(head, nn.Linear)
     looks = [
-        features.features(module.network.eval(), head, batches, batches.splits.val, view)[0]
+        features.features(module.network.eval(), batches.splits.val, view, data=batches)[0]
         for view in ("as it is", "mirrored")
     ]
     scores = head(torch.stack(looks).mean(0)).softmax(1)

@@ -13,7 +13,7 @@ from recipes.classifier import Classifier, ClassifierCodec
 from recipes.errors import DataError, OptionError
 from recipes.presets import NGRAM_PRESETS, TEXT_PRESETS, Preset
 from recipes.text_examples import TextColumns, check_texts, gathered_texts, read_texts, read_texts_held_out
-from recipes.texts import NGrams, Tokens, checked, cut, stacked
+from recipes.texts import NGRAMS, NGrams, Tokens, checked, cut, stacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from recipes.codec import Codec
     from recipes.examples import Examples, Splits
     from recipes.images import Augment
-
-_NGRAMS = "ngrams"
 
 
 @dataclass(frozen=True)
@@ -127,15 +125,16 @@ class TextClassifier(Classifier):
     @property
     def presets(self) -> Mapping[str, Preset]:
         """Those for encoders, or those for n-grams."""
-        return NGRAM_PRESETS if self.backbone == _NGRAMS else TEXT_PRESETS
+        return NGRAM_PRESETS if self.backbone == NGRAMS else TEXT_PRESETS
 
     def check(self, data: Any, preset: Preset) -> None:
         """Refuse missing data, unknown backbones, and settings for pictures, before anything is read."""
         check_texts(data)
-        for name in ("cutmix", "auto_augment", "random_erasing", "color_jitter", "mirror", "views"):
-            if getattr(preset, name) not in (0, False, "none"):
+        for name in self.foreign:
+            # A preset of one's own has crops and mirrored pictures unless it says otherwise.
+            if name not in ("crop_scale", "hflip") and getattr(preset, name) not in (0, False, "none"):
                 raise OptionError(f"{name}={getattr(preset, name)!r} is for pictures; texts can be mixed with mixup")
-        if self.backbone == _NGRAMS:
+        if self.backbone == NGRAMS:
             if self.length is not None or self.windows != 1:
                 raise OptionError("length and windows count tokens, and ngrams has none")
             if preset.freeze:
@@ -170,7 +169,7 @@ class TextClassifier(Classifier):
 
         labels, columns = splits.train.labels, splits.code
         thresholds = (0.5,) * len(labels) if columns.multi_label else None
-        if self.backbone == _NGRAMS:
+        if self.backbone == NGRAMS:
             codec = TextClassifierCodec(labels, NGrams(), columns, thresholds=thresholds)
             arrays = splits.train.encoded(codec)
             return codec, text_networks.build_ngrams(len(labels), NGrams(), arrays)
