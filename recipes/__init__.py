@@ -11,14 +11,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recipes.checks import Report as Report
+    from recipes.checks import check as check
     from recipes.errors import RecipesError as RecipesError
     from recipes.loading import load as load
     from recipes.mask_prediction import MaskPrediction as MaskPrediction
     from recipes.presets import Preset as Preset
     from recipes.results import Evaluation as Evaluation
     from recipes.results import History as History
+    from recipes.results import NumberPrediction as NumberPrediction
     from recipes.results import Prediction as Prediction
     from recipes.tasks.image_classifier import ImageClassifier as ImageClassifier
+    from recipes.tasks.image_regressor import ImageRegressor as ImageRegressor
     from recipes.tasks.segmenter import Segmenter as Segmenter
     from recipes.tasks.text_classifier import TextClassifier as TextClassifier
 
@@ -29,12 +33,16 @@ _HOMES = {
     "Evaluation": "recipes.results",
     "History": "recipes.results",
     "ImageClassifier": "recipes.tasks.image_classifier",
+    "ImageRegressor": "recipes.tasks.image_regressor",
     "MaskPrediction": "recipes.mask_prediction",
+    "NumberPrediction": "recipes.results",
     "Prediction": "recipes.results",
     "Preset": "recipes.presets",
     "RecipesError": "recipes.errors",
+    "Report": "recipes.checks",
     "Segmenter": "recipes.tasks.segmenter",
     "TextClassifier": "recipes.tasks.text_classifier",
+    "check": "recipes.checks",
     "load": "recipes.loading",
 }
 

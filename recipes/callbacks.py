@@ -22,7 +22,7 @@ from torch import Tensor
 from recipes import artifact
 from recipes.data import Batch
 from recipes.display import console, say
-from recipes.results import History
+from recipes.results import History, shown
 from recipes.training_module import TrainingModule
 
 
@@ -53,12 +53,19 @@ class KeepBest(Callback):
         if not math.isfinite(scores["val_loss"]):
             return
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
-        rank = (scores.get(pl_module.decisive, 0.0), -scores["val_loss"])
+        rank = (_merit(pl_module), -scores["val_loss"])
         if self.best is None or rank > self.best:
             self.best, self.best_epoch = rank, epoch
             self.state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
         elif self.patience and epoch - (self.best_epoch or 0) >= self.patience:
             trainer.should_stop = True
+
+
+def _merit(module: TrainingModule) -> float:
+    """The score that decides, or its negative where less is better, as its metric knows."""
+    score = module.validation.get(module.decisive, 0.0)
+    less = module.decisive in module.metrics and module.metrics[module.decisive].higher_is_better is False
+    return -score if less else score
 
 
 class MovingAverage(WeightAveraging):
@@ -180,7 +187,7 @@ def _things(module: pl.LightningModule) -> str:
 
 def _scores(module: pl.LightningModule) -> str:
     values = module.validation if isinstance(module, TrainingModule) else {}
-    return "".join(f"  {name} {value:.3f}" for name, value in values.items())
+    return "".join(f"  {name} {shown(value)}" for name, value in values.items())
 
 
 class Diverged(Exception):  # noqa: N818, the error is raised once the good weights are back

@@ -17,6 +17,11 @@ TASKS: dict[str, tuple[str, str, str]] = {
         "ImageClassifier",
         "which of several labels a picture shows",
     ),
+    "image-regressor": (
+        "recipes.tasks.image_regressor",
+        "ImageRegressor",
+        "the number that belongs to a picture, such as an age",
+    ),
     "segmenter": (
         "recipes.tasks.segmenter",
         "Segmenter",

@@ -24,10 +24,10 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 import recipes
 from recipes import artifact
 from recipes.catalog import TASKS, task_class
-from recipes.display import listed, say
+from recipes.display import counted, listed, say
 from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean, printable
 from recipes.presets import PRESETS, in_words
-from recipes.results import plain_cell
+from recipes.results import plain_cell, shown
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -39,6 +39,7 @@ usage: recipes COMMAND ...
 
 From a folder of pictures, or a table of texts, to a trained model.
 
+  recipes check DATA                    what is wrong with the data, before a minute is wasted on them
   recipes fit TASK DATA --out MODEL     train on a folder or a table and save the model
   recipes predict MODEL INPUT ...       predict files, folders, globs, texts, or what is listed on stdin (-)
   recipes evaluate MODEL DATA           score a model on labelled data
@@ -96,6 +97,7 @@ def _close_stdout() -> None:
 
 def _run(words: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
+        "check": _check,
         "fit": _fit,
         "predict": _predict,
         "evaluate": _evaluate,
@@ -209,7 +211,7 @@ def _predict(words: list[str]) -> int:
     else:
         destined = asked["output"]
         texts = task.codec is not None and task.codec.ragged
-        inputs: Iterator[Any] = _texts(asked["inputs"], task) if texts else _paths(asked["inputs"])
+        inputs: Iterator[Any] = _texts(asked["inputs"], task) if texts else _paths(asked["inputs"], task)
         predictions = task.predict_each(inputs, **running)
     with _destination(destined) as destination:
         total, failed = _write_rows(predictions, asked["format"], asked["top_k"], destination)
@@ -226,7 +228,7 @@ def _with_masks(
     """The predictions of masks; if a folder is given, each is written there before its row comes out."""
     from recipes import mask_files
 
-    paths = _paths(inputs)
+    paths = _paths(inputs, task)
     root = inputs[0] if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
     if "-" in inputs:  # they are taken as they arrive
         paths, named = itertools.tee(paths)
@@ -257,6 +259,51 @@ def _evaluate(words: list[str]) -> int:
     if evaluation.unreadable:
         say(f"{len(evaluation.unreadable)} files could not be read: {listed(evaluation.unreadable)}")
     return 1 if evaluation.unreadable else 0
+
+
+# Options of tasks that say how data are read.
+_READING = ("group", "image", "text", "label", "multi_label", "labels", "colours", "ignore", "suffix")
+
+
+def _check(words: list[str]) -> int:
+    from recipes import checks
+
+    named = words[0] if words and words[0] in TASKS else None
+    if named is None and not {"-h", "--help"} & set(words):
+        data = next((word for word in words if not word.startswith("-")), None)
+        if data is None:
+            raise OptionError("expected data: recipes check DATA, or recipes check TASK DATA")
+        named = checks.guessed(data)
+        say(f"checking as {named}; recipes check TASK DATA names another (tasks: {', '.join(TASKS)})")
+    elif named is not None:
+        words = words[1:]
+    cls = task_class(named or "image-classifier")
+    parser = _parser(
+        "check", "Look at all of the data as fit would read them, and say what is wrong; no file is changed."
+    )
+    parser.add_argument("data", type=str, help="what fit takes, perhaps after the name of a task")
+    parser.add_argument("--val", type=str, default=None, help="the same for validation, if there is any apart")
+    parser.add_argument("--format", type=Literal["table", "json"], default="table", help="form of the report")
+    parser.add_argument(
+        "--exclude_list",
+        type=str,
+        default=None,
+        help="write the names of what to leave out here, for fit --exclude-list",
+    )
+    others = [item.name for item in dataclasses.fields(cls) if item.name not in _READING]
+    _add_options(parser, cls(), "how data are read", skipped=others)
+    asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
+    options = {name: asked[name] for name in _READING if asked.get(name) is not None}
+    report = checks.check(asked["data"], asked["val"], task=cls.command, **options)
+    if asked["format"] == "json":
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))  # noqa: T201
+    else:
+        report.show(sys.stdout)
+    if asked["exclude_list"] is not None:
+        where = report.write_exclude_list(asked["exclude_list"])
+        number = len(report.exclude_list)
+        say(f"wrote {counted(number, 'name')} to {printable(str(where))}; next: recipes fit ... --exclude-list {where}")
+    return 0 if report.ok else 1
 
 
 def _tasks(words: list[str]) -> int:
@@ -310,11 +357,13 @@ def _parser(command: str, description: str) -> ArgumentParser:
     return Parser(prog=f"recipes {command}", description=description, exit_on_error=False)
 
 
-def _add_options(parser: ArgumentParser, values: Any, title: str, hidden: Sequence[str] = ()) -> None:
+def _add_options(
+    parser: ArgumentParser, values: Any, title: str, hidden: Sequence[str] = (), skipped: Sequence[str] = ()
+) -> None:
     """A flag for each field of a dataclass, with its type, docstring, and the value here as its default."""
     cls = type(values)
     group, documented, kinds = parser.add_argument_group(title), _documented(cls), typing.get_type_hints(cls)
-    for item in dataclasses.fields(cls):
+    for item in (item for item in dataclasses.fields(cls) if item.name not in skipped):
         # "None" is said by leaving a flag out, so that a file may be called null.
         kind = next((part for part in typing.get_args(kinds[item.name]) if part in (int, str)), kinds[item.name])
         words = SUPPRESS if item.name in hidden else documented[item.name]
@@ -334,7 +383,12 @@ def _documented(thing: Any) -> dict[str, str]:
     """The descriptions of the arguments in a docstring."""
     from docstring_parser import DocstringStyle, parse
 
-    entries = parse(inspect.getdoc(thing) or "", DocstringStyle.GOOGLE).params
+    kinds = (
+        [kind for kind in reversed(thing.__mro__) if dataclasses.is_dataclass(kind)] if isinstance(thing, type) else []
+    )
+    entries = [
+        entry for kind in kinds or [thing] for entry in parse(inspect.getdoc(kind) or "", DocstringStyle.GOOGLE).params
+    ]
     return {entry.arg_name: " ".join((entry.description or "").split()).rstrip(".") for entry in entries}
 
 
@@ -472,18 +526,17 @@ def _texts(words: list[str], task: Task) -> Iterator[Any]:
     )
 
 
-def _paths(words: list[str]) -> Iterator[str]:
+def _paths(words: list[str], task: Task) -> Iterator[Any]:
     """The inputs asked for, one path after the other; `-` stands for a list of paths on stdin, taken as it arrives.
 
     What does not exist stays in its place and becomes an error row, unless there is nothing else.
     """
-    from recipes.codec import gathered_pictures
-
-    found: list[list[str]] = []
+    assert task.codec is not None
+    found: list[list[Any]] = []
     problems: list[DataError] = []
     for word in words:
         try:
-            found.append([] if word == "-" else gathered_pictures(word))
+            found.append([] if word == "-" else task.codec.gather(word))
         except DataError as error:
             problems.append(error)
             found.append([word])
@@ -563,6 +616,10 @@ def _write_rows(predictions: Iterable[Any], form: str, top_k: int, file: IO[str]
 
 def _table_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
     def write(row: dict[str, Any]) -> None:
+        if "value" in row:
+            number = row["error"] and f"error: {printable(row['error'])}"
+            file.write(f"{number or shown(row['value']):<14} {printable(row['file'] or '-')}\n")
+            return
         if "label" not in row:  # a mask
             found = [(name.removeprefix("area_"), row[name]) for name in row if name.startswith("area_")]
             words = "  ".join(f"{printable(label)} {share:.3f}" for label, share in found if share is not None)
@@ -606,7 +663,12 @@ def _csv_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
 
 def _json_writer(file: IO[str]) -> Callable[[dict[str, Any]], None]:
     def write(row: dict[str, Any]) -> None:
-        rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+        rounded = {name: _rounded(name, value) if isinstance(value, float) else value for name, value in row.items()}
         file.write(json.dumps(rounded) + "\n")
 
     return write
+
+
+def _rounded(name: str, value: float) -> float:
+    """A score to six decimals, another number to the seven digits that the network's arithmetic has."""
+    return float(f"{value:.7g}") if name == "value" else round(value, 6)

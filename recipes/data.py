@@ -6,10 +6,11 @@ import math
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,22 +19,183 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from recipes.codec import Codec, cores
-from recipes.errors import DataError
+from recipes.display import counted, listed
+from recipes.errors import DataError, OptionError
 from recipes.examples import Examples, Splits
-from recipes.presets import Preset
+from recipes.names import Names
+from recipes.presets import Preset, given_weights
 from recipes.texts import by_length, size
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Batch = tuple[Tensor, Tensor, list[str]]
+
+# With fewer examples of a label for validation, one of them moves its own scores by more than a fifth.
+_ENOUGH_TO_SCORE = 5
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rare labels
+
+
+def label_weights(examples: Examples, preset: Preset) -> Tensor | None:
+    """What each label counts in the loss, shape (labels,); None where all count alike.
+
+    Given weights are as they were given. Balanced ones are 1 on the average example.
+
+    Args:
+        examples: those for training.
+        preset: its `class_weights` say which.
+
+    Raises:
+        OptionError: there are no labels, a name is none of them, or nothing would count.
+    """
+    if preset.class_weights == "none":
+        return None
+    _refuse_numbers(examples, "class_weights", preset.class_weights)
+    counts = torch.tensor(examples.counts(), dtype=torch.float32)
+    if preset.class_weights == "balanced":
+        weights = counts.sum() / (len(counts) * counts)
+        return weights.where(counts > 0, torch.zeros(()))  # what training never shows cannot be learnt
+    weights = torch.tensor(given_weights(preset.class_weights, examples.labels))
+    if not weights[counts > 0].any():
+        raise OptionError(
+            f"class_weights={preset.class_weights!r} leaves out every label; give at least one a number above 0"
+        )
+    return weights
+
+
+def note_rare(splits: Splits) -> list[str]:
+    """A line that names the labels with too few validation examples to be scored; none if each has enough."""
+    val = splits.val
+    if not len(val) or val.amounts is not None or _numbers(val):
+        return []
+    counts = val.counts()
+    rare = sorted((count, place) for place, count in enumerate(counts) if count < _ENOUGH_TO_SCORE)
+    if not rare:
+        return []
+    verb, own = ("has", "its own scores are") if len(rare) == 1 else ("have", "their own scores are")
+    named = listed(f"{val.labels[place]} ({count})" for count, place in rare)
+    return [
+        f"{counted(len(rare), 'label')} {verb} fewer than {_ENOUGH_TO_SCORE} examples for validation, so {own} rough: "
+        f"{named}"
+    ]
+
+
+def _numbers(examples: Examples) -> bool:
+    """Whether targets are numbers to predict, and no labels."""
+    return any(isinstance(target, float) for target in examples.targets[:1])
+
+
+def _refuse_numbers(examples: Examples, name: str, value: str) -> None:
+    if _numbers(examples):
+        raise OptionError(f"{name}={value!r} is for labels, and these examples have numbers; leave it out")
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How often examples are drawn so that every label comes equally often.
+
+    An example weighs as the rarest of its labels. One without any belongs to a label of its own, the last.
+
+    Args:
+        rarity: examples (of masks: pixels) of each label, shape (labels,).
+        rarest: the place of each example's rarest label, the number of labels for none; shape (examples,).
+        weights: how often an example with this rarest label is drawn in an epoch, 1 on average; shape (labels + 1,).
+    """
+
+    rarity: NDArray[np.int64]
+    rarest: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, examples: Examples) -> Balance:
+        """How often each of these examples is drawn.
+
+        Raises:
+            OptionError: there are no labels.
+        """
+        _refuse_numbers(examples, "sampler", "balanced")
+        rarity, none = np.asarray(examples.counts(), np.int64), len(examples.labels)
+        shown = _labels_shown(examples)
+        if shown is None:
+            rarest = np.asarray(examples.targets, np.int64)
+            having = np.append(rarity, 0)
+        else:
+            rarest = np.array([min(own, key=rarity.__getitem__, default=none) for own in shown], np.int64)
+            having = np.bincount([place for own in shown for place in own or (none,)], minlength=none + 1)
+        weights = 1 / np.maximum(having, 1) * (having > 0)
+        return cls(rarity, rarest, weights * len(rarest) / max(weights[rarest].sum(), 1e-300))
+
+    def rows(self, targets: Tensor) -> Tensor:
+        """What each example counts, where it is looked at once instead of drawn; shape (examples,).
+
+        Args:
+            targets: places of labels, shape (examples,), or zeros and ones, shape (examples, labels).
+        """
+        rarest = targets
+        if targets.is_floating_point():
+            far = torch.iinfo(torch.int64).max
+            rarity = torch.from_numpy(self.rarity).expand(targets.shape).where(targets > 0, torch.tensor(far))
+            rarest = rarity.argmin(1).where(targets.any(1), torch.tensor(len(self.rarity)))
+        return torch.from_numpy(self.weights).float()[rarest]
+
+    def drawn(self, length: int, seed: int, epoch: int, shift: float) -> NDArray[np.int64]:
+        """The places of an epoch, label by label.
+
+        Examples with the same rarest label stand in a circle, from which each epoch takes the next stretch. So within
+        an epoch each is drawn as often as any other of the circle, or once more; and of a frequent label, other
+        examples come in the next epoch. An example that is drawn again has the number of examples added to its place,
+        so that it gets a view of its own.
+
+        Args:
+            length: how many to draw.
+            seed: governs the order in the circles.
+            epoch: which stretch to take.
+            shift: 0 to 1; which labels get what is left over where the length cannot be shared out evenly.
+        """
+        number = len(self.rarest)
+        order = np.random.default_rng((seed, 0, 0, 1)).permutation(number)
+        order = order[np.argsort(self.rarest[order], kind="stable")]
+        labels, starts, sizes = np.unique(self.rarest[order], return_index=True, return_counts=True)
+        shares = self.weights[labels] * sizes * (length / number)
+        # As many of the points shift, 1 + shift, 2 + shift, … as lie below each sum of shares.
+        below = np.ceil(np.cumsum(shares).round(6) - shift).astype(np.int64).clip(0, length)
+        below[-1] = length
+        found = []
+        circles = np.split(order, starts[1:])
+        for circle, share, count in zip(circles, shares, np.diff(below, prepend=0), strict=True):
+            steps = np.arange(count)
+            found.append(circle[(int(epoch * share) + steps) % len(circle)] + number * (steps // len(circle)))
+        return np.concatenate(found)
+
+
+def _labels_shown(examples: Examples) -> list[tuple[int, ...]] | None:
+    """The places of all labels of each example; None where each has one."""
+    if examples.amounts is not None:
+        return [tuple(place for place, amount in enumerate(row) if amount) for row in examples.amounts]
+    several = any(isinstance(target, tuple) for target in examples.targets[:1])
+    return list(examples.targets) if several else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Batches
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """Shuffled places, each with its epoch: what an example looks like depends on (seed, epoch, place) alone.
 
     So the number of loader processes changes nothing, and a run that is taken up again sees what it would have seen.
+
+    Args:
+        length: how many come in an epoch.
+        seed: governs the order, and what is drawn.
+        balance: draw examples so that all labels come equally often; without it each comes once.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(self, length: int, seed: int, balance: Balance | None = None) -> None:
+        self.length, self.seed, self.balance, self.epoch = length, seed, balance, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -43,24 +205,27 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        return ((self.epoch, int(place)) for place in order)
+        return ((self.epoch, int(place)) for place in self.places(self.epoch))
+
+    def places(self, epoch: int) -> NDArray[np.int64]:
+        """What comes in an epoch, in order."""
+        rng = np.random.default_rng((self.seed, epoch))
+        if self.balance is None:
+            return rng.permutation(self.length)
+        return rng.permutation(self.balance.drawn(self.length, self.seed, epoch, rng.random()))
 
 
 class EncodedExamples(Dataset[tuple[Any, int, str]]):
     """Examples as the network takes them: as they are, or (with the preset's augmentation) varied for training."""
 
     def __init__(self, examples: Examples, codec: Codec, preset: Preset | None = None) -> None:
-        self.examples, self.codec, self.preset = examples, codec, preset
+        self.codec, self.preset = codec, preset
+        # Loader processes get these alone, and in few objects: see `Names`.
+        self.inputs, self.targets = _compact(examples.inputs), _compact(examples.targets)
         self.arrays = examples.encoded(codec) if codec.ragged else None
 
     def __len__(self) -> int:
-        return len(self.examples) * self.views
-
-    @property
-    def views(self) -> int:
-        """Random views of each example in an epoch."""
-        return getattr(self.codec, "crops", 1) if self.preset else 1
+        return len(self.inputs) * (_views(self.codec) if self.preset else 1)
 
     def __getitems__(self, keys: list[Any]) -> list[tuple[Any, int, str]]:
         """A batch at once: by threads in the training process itself, one after the other in a loader process."""
@@ -71,8 +236,10 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Any, int, str]:
         epoch, place = key if isinstance(key, tuple) else (0, key)
-        number = place % len(self.examples)
-        source, target = self.examples.inputs[number], self.examples.targets[number]
+        number = place % len(self.inputs)
+        source, target = self.inputs[number], self.targets[number]
+        if isinstance(target, np.generic):
+            target = target.item()
         if self.arrays is not None:
             array = self.arrays[number]
             return None if isinstance(array, DataError) else array, self.codec.target(target), source
@@ -83,6 +250,27 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
             return *self.codec.example(source, target, self.preset.augment, rng), source
         except DataError:  # it was readable when training began; the run goes on and names it at the end
             return None, target, source
+
+
+def _views(codec: Codec) -> int:
+    """Random views of each example in an epoch: one of each picture, several crops of each image with a mask."""
+    return getattr(codec, "crops", 1)
+
+
+def _compact(values: Sequence[Any]) -> Sequence[Any]:
+    """The same values in as few Python objects as can be.
+
+    A forked process copies each page of memory in which it counts a reference, so that lists of a million objects
+    would be there once for each loader process.
+    """
+    if isinstance(values, Names):
+        return values
+    if all(type(value) is str for value in values):
+        return Names(values)
+    for kind in (int, float):
+        if all(type(value) is kind for value in values):
+            return np.array(values)  # type: ignore[return-value]
+    return values
 
 
 class LengthBatches(Sampler[list[Any]]):
@@ -97,7 +285,7 @@ class LengthBatches(Sampler[list[Any]]):
     def __init__(self, arrays: list[Any], batch_size: int, sampler: EpochSampler | None = None) -> None:
         self.sizes, self.batch_size = [size(array) for array in arrays], batch_size
         self.sampler = sampler  # Lightning tells it the epoch
-        self.number = len(by_length(self.sizes, batch_size, range(len(arrays))))
+        self.number = len(by_length(self._sizes(self._places(0)), batch_size, range(len(arrays))))
 
     def __len__(self) -> int:
         return self.number
@@ -107,16 +295,38 @@ class LengthBatches(Sampler[list[Any]]):
             yield from by_length(self.sizes, self.batch_size, range(len(self.sizes)))
             return
         epoch = self.sampler.epoch
-        batches = by_length(self.sizes, self.batch_size, [place for _, place in self.sampler])
+        places = self._places(epoch)
+        batches = _so_many(self._sizes(places), self.batch_size, self.number)
         for number in np.random.default_rng((self.sampler.seed, epoch, 1)).permutation(len(batches)):
-            yield [(epoch, place) for place in batches[number]]
+            yield [(epoch, int(places[at])) for at in batches[number]]
+
+    def _places(self, epoch: int) -> NDArray[np.int64]:
+        return np.arange(len(self.sizes)) if self.sampler is None else self.sampler.places(epoch)
+
+    def _sizes(self, places: NDArray[np.int64]) -> Any:
+        return np.asarray(self.sizes, np.int64)[places % max(len(self.sizes), 1)]
+
+
+def _so_many(sizes: Sequence[int], batch_size: int, number: int) -> list[list[int]]:
+    """Batches by length, so many of them: the schedule counts on the same number in each epoch.
+
+    Where each text comes once there are as many anyway. A balanced epoch has other texts than the one before; then
+    batches grow by a few percent, or a large one is halved.
+    """
+    while len(batches := by_length(sizes, batch_size, range(len(sizes)))) > number:
+        batch_size += 1 + batch_size // 30
+    while len(batches) < number:
+        place = max(range(len(batches)), key=lambda place: len(batches[place]))
+        half = len(batches[place]) // 2
+        batches[place : place + 1] = [batches[place][:half], batches[place][half:]]
+    return batches
 
 
 def collate(rows: list[tuple[Any, int, str]], codec: Codec) -> Batch | None:
     """What the network takes of each example as one tensor, the targets, and the names of files that are lost by now.
 
-    Targets are places of labels, shape (examples,), zeros and ones for each label, shape (examples, labels), or masks
-    of places, shape (examples, height, width).
+    Targets are places of labels or numbers, shape (examples,), zeros and ones for each label, shape (examples, labels),
+    or masks of places, shape (examples, height, width).
     """
     lost = [source for array, _, source in rows if array is None]
     arrays = [array for array, _, _ in rows if array is not None]
@@ -140,26 +350,25 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         self.splits, self.codec, self.preset = splits, codec, preset
         self.workers = loader_workers(preset.workers, preset.accelerator)
+        if preset.sampler == "balanced":
+            _refuse_numbers(splits.train, "sampler", preset.sampler)
 
     @property
     def views(self) -> int:
-        """Random views of the training examples in an epoch: one of each picture, several crops of each image."""
-        return len(EncodedExamples(self.splits.train, self.codec, self.preset))
+        """Random views of the training examples in an epoch."""
+        return len(self.splits.train) * _views(self.codec)
 
     @property
     def class_weights(self) -> Tensor | None:
-        """What each label counts in the loss, shape (labels,), 1 on the average example; None where all count alike."""
-        if self.preset.class_weights == "none":
-            return None
-        counts = torch.tensor(self.splits.train.counts(), dtype=torch.float32)
-        weights = counts.sum() / (len(counts) * counts)
-        return weights.where(counts > 0, torch.zeros(()))  # what training never shows cannot be learnt
+        """What each label counts in the loss, shape (labels,); None where all count alike."""
+        return label_weights(self.splits.train, self.preset)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled, augmented batches; a last one of a single picture is left out, batch norm cannot train on it."""
         examples = EncodedExamples(self.splits.train, self.codec, self.preset)
         size = self.preset.batch_size
-        sampler = EpochSampler(len(examples), self.preset.seed)
+        balance = Balance.of(self.splits.train) if self.preset.sampler == "balanced" else None
+        sampler = EpochSampler(len(examples), self.preset.seed, balance)
         return self.loader(examples, sampler, drop_last=len(examples) > size and len(examples) % size == 1)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -199,6 +408,7 @@ class DataModule(pl.LightningDataModule):
 def mixed(pixels: Tensor, targets: Tensor, labels: int, preset: Preset, seed: int) -> tuple[Tensor, Tensor]:
     """A batch in which pictures and labels are mixed (Zhang et al. 2018; Yun et al. 2019): pixels, and label shares.
 
+    Numbers, shape (pictures,), are mixed as the pictures are: a third of one is a third of its number.
     Where both mixup and CutMix are on, each batch gets one of them.
     """
     from torchvision.transforms import v2
@@ -211,8 +421,9 @@ def mixed(pixels: Tensor, targets: Tensor, labels: int, preset: Preset, seed: in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         mix = kinds[int(torch.randint(len(kinds), ()))]
-        result: tuple[Tensor, Tensor] = mix(pixels.float(), targets)
-    return result
+        numbers = targets.is_floating_point() and targets.ndim == 1
+        pixels, mixed_targets = mix(pixels.float(), targets[:, None] if numbers else targets)
+    return pixels, mixed_targets[:, 0] if numbers else mixed_targets
 
 
 def mixed_masks(pixels: Tensor, targets: Tensor, preset: Preset, seed: int) -> tuple[Tensor, Tensor]:

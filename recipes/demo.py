@@ -20,6 +20,7 @@ from recipes import artifact
 from recipes.catalog import TASKS, task_class
 from recipes.display import say
 from recipes.errors import OptionError, OutputError, did_you_mean, printable
+from recipes.results import shown
 
 #: The corners of each shape, as angles on a circle and shares of its radius; none for the circle itself.
 _SHAPES: dict[str, list[tuple[float, float]]] = {
@@ -52,7 +53,7 @@ def draw_shapes(folder: str | os.PathLike[str], number: int, seed: int, size: in
 
 
 def _shape(corners: list[tuple[float, float]], hue: float, size: int, rng: np.random.Generator) -> Image.Image:
-    large = 4 * size  # drawn large and made small, so that edges are smooth
+    large = 4 * size
     picture = Image.new("RGB", (large, large), _colour(rng.uniform(), rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)))
     radius = large * rng.uniform(0.25, 0.45)
     x, y = rng.uniform(radius, large - radius, 2)
@@ -60,8 +61,7 @@ def _shape(corners: list[tuple[float, float]], hue: float, size: int, rng: np.ra
     draw = ImageDraw.Draw(picture)
     colour = _colour(hue, rng.uniform(0.6, 1.0), rng.uniform(0.3, 0.9))
     _draw(draw, corners, x, y, radius, turn, colour)
-    small = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)).astype(np.float64)
-    return Image.fromarray((small + rng.normal(0, 12, small.shape)).clip(0, 255).astype(np.uint8))
+    return _noisy(picture, size, 12, rng)
 
 
 def _draw(
@@ -131,9 +131,49 @@ def _scene(size: int, rng: np.random.Generator) -> tuple[Image.Image, Image.Imag
         colour = _colour(hue, rng.uniform(0.5, 1.0), rng.uniform(0.3, 0.9))
         for picture, fill in ((image, colour), (mask, place)):
             _draw(ImageDraw.Draw(picture), corners, x, y, radius, turn, fill)
-    small = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS)).astype(np.float64)
-    noisy = (small + rng.normal(0, 10, small.shape)).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(noisy), mask.resize((size, size), Image.Resampling.NEAREST)
+    return _noisy(image, size, 10, rng), mask.resize((size, size), Image.Resampling.NEAREST)
+
+
+def draw_glasses(folder: str | os.PathLike[str], number: int, seed: int, size: int = 64) -> None:
+    """Draw glasses, any place and size, and write how full each is into a table `levels.csv` beside them.
+
+    The table has two columns: `image`, the name of the file, and `level`, 0 to 100.
+
+    Args:
+        folder: where; it is made.
+        number: how many.
+        seed: the same seed draws the same glasses.
+        size: side of the pictures in pixels.
+    """
+    rng = np.random.default_rng(seed)
+    Path(folder).mkdir(parents=True)
+    rows = []
+    for count in range(number):
+        level = round(float(rng.uniform(0, 100)), 1)
+        _glass(level / 100, size, rng).save(Path(folder) / f"{count:03}.png")
+        rows.append((f"{count:03}.png", level))
+    with open(Path(folder) / "levels.csv", "w", encoding="utf-8", newline="") as table:
+        csv.writer(table).writerows([("image", "level"), *rows])
+
+
+def _glass(level: float, size: int, rng: np.random.Generator) -> Image.Image:
+    large = 4 * size
+    picture = Image.new("RGB", (large, large), _colour(rng.uniform(), rng.uniform(0.0, 0.2), rng.uniform(0.7, 1.0)))
+    draw = ImageDraw.Draw(picture)
+    high, wide = large * rng.uniform(0.45, 0.8, 2) * (1.0, 0.6)
+    top, left = rng.uniform(0, large - high), rng.uniform(0, large - wide)
+    filled = _colour(rng.uniform(), rng.uniform(0.6, 1.0), rng.uniform(0.4, 0.8))
+    draw.rectangle((left, top + high * (1 - level), left + wide, top + high), filled)
+    for line in ((left, top, left, top + high), (left + wide, top, left + wide, top + high)):
+        draw.line(line, (30, 30, 30), large // 32)
+    draw.line((left, top + high, left + wide, top + high), (30, 30, 30), large // 32)
+    return _noisy(picture, size, 10, rng)
+
+
+def _noisy(picture: Image.Image, size: int, deviation: float, rng: np.random.Generator) -> Image.Image:
+    """A picture that was drawn large, made small, so that edges are smooth, with noise on it."""
+    small = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)).astype(np.float64)
+    return Image.fromarray((small + rng.normal(0, deviation, small.shape)).clip(0, 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -226,6 +266,11 @@ def _draw_labelled(folder: Path) -> None:
     draw_shapes(folder / "test", 40, seed=3)
 
 
+def _draw_measured(folder: Path) -> None:
+    for seed, (part, number) in enumerate({"train": 400, "val": 60, "test": 100}.items()):
+        draw_glasses(folder / part, number, seed)
+
+
 def _draw_masked(folder: Path) -> None:
     for seed, (part, number) in enumerate({"train": 120, "val": 20, "test": 40}.items()):
         draw_scenes(folder / part, number, seed)
@@ -241,6 +286,15 @@ _DEMOS = {
         "test/star/000.png",
         "with pictures of your own, in a folder for each label:\n"
         "   recipes fit image-classifier photos/ --out pets\n   recipes predict pets photo.jpg",
+    ),
+    "image-regressor": _Demo(
+        "glasses that are more or less full",
+        _draw_measured,
+        {"backbone": "test_resnet", "pretrained": False, "size": 64},
+        {"preset": "scratch", "epochs": 10, "mixup": 0.0, "cutmix": 0.0, "crop_scale": 1.0, "lr": 0.005},
+        "test/000.png",
+        "with pictures of your own, and a table with their names and a number for each:\n"
+        "   recipes fit image-regressor prices.csv --out prices\n   recipes predict prices photo.jpg",
     ),
     "segmenter": _Demo(
         f"scenes of {len(_SCENE) - 1} kinds of shapes, with masks",
@@ -304,7 +358,9 @@ def run(task: str, out: str) -> None:
         f"{printable(data / demo.test)}"
     )
     evaluation = fitted.evaluate(data / demo.test)
-    say(f"   {fitted.decisive} {evaluation.scores[fitted.decisive]:.0%} on {evaluation.examples} {demo.things}")
+    score = evaluation.scores[fitted.decisive]
+    words = f"{score:.0%}" if evaluation.per_label else shown(score)
+    say(f"   {fitted.decisive} {words} on {evaluation.examples} {demo.things}")
 
     texts = fitted.codec is not None and fitted.codec.ragged
     one = demo.one if texts else os.fspath(data / demo.one)
@@ -317,5 +373,8 @@ def run(task: str, out: str) -> None:
         say(f"   the mask over the picture: {printable(written)}")
     else:
         say(f"\n4. Predicting one {demo.things[:-1]}:\n   recipes predict {words}")
-        say(f"   {prediction.label} with a score of {prediction.score:.2f}")
+        if hasattr(prediction, "value"):
+            say(f"   {shown(prediction.value)}")
+        else:
+            say(f"   {prediction.label} with a score of {prediction.score:.2f}")
     say(f"\nDone in {time.perf_counter() - began:.0f} s. Now {demo.next}")

@@ -1,4 +1,4 @@
-"""Find the examples in a folder, check that they can be read, and split them; nothing here needs torch."""
+"""Examples, their splits, and how a split is made; nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from recipes import images
 from recipes.codec import Codec, cores
-from recipes.display import console, counted, listed, say
-from recipes.errors import DataError, did_you_mean, printable
+from recipes.display import console, counted, listed
+from recipes.errors import DataError, printable
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -30,6 +29,30 @@ SPLITS = {
 }
 
 
+#: More files than this are not read whole before training.
+MANY = 20_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How data are to be read.
+
+    Args:
+        fraction: the share of each label's examples to set aside for validation where none are given.
+        seed: governs which ones.
+        group: what must stay on one side of the split: `folder` for files of one folder, a column of the table, or a
+            regular expression whose match in a file's name says what it belongs to; empty for none.
+        left_out: names of examples that are not to be used.
+        thorough: look at everything, however long it takes.
+    """
+
+    fraction: float = 0.2
+    seed: int = 0
+    group: str = ""
+    left_out: frozenset[str] = frozenset()
+    thorough: bool = False
+
+
 @dataclass
 class Examples:
     """Inputs with their targets, and the labels that the targets are places of.
@@ -37,8 +60,8 @@ class Examples:
     Args:
         inputs: the inputs, mostly paths.
         targets: for each input the place of its label in `labels`, the places of all its labels (a tuple) where it may
-            have several, or what its mask is read from.
-        labels: the labels' names, sorted.
+            have several, its number (a float), or what its mask is read from.
+        labels: the labels' names, sorted; what numbers are called.
         unreadable: files that were left out because they cannot be read.
         amounts: where each pixel has a label, the pixels of each label in each example's mask.
         names: what records call each example, where it is no file of its own: `reviews.csv:12`.
@@ -71,8 +94,15 @@ class Examples:
             self._encoded = codec, codec.encoded(self.inputs)
         return self._encoded[1]
 
+    @property
+    def numeric(self) -> bool:
+        """Whether targets are numbers rather than labels."""
+        return isinstance(next(iter(self.targets), None), float)
+
     def counts(self) -> list[int]:
-        """How many examples each label has; of masks, how many pixels."""
+        """How many examples each label has; of masks, how many pixels; of numbers, how many there are."""
+        if self.numeric:
+            return [len(self)]
         if self.amounts is not None:
             return [sum(row[place] for row in self.amounts) for place in range(len(self.labels))]
         found = Counter(
@@ -107,10 +137,15 @@ class Splits:
         """Size and CRC-32 of each file, by name, to tell later which have changed."""
         if self.sources is not None:
             return self.sources
+        return self.file_prints()
+
+    def file_prints(self) -> dict[str, str]:
+        """Size and CRC-32 of each file that an example is read from; of many files the size alone."""
         parts = self._parts().values()
         sources = [source for found in parts for source in (*found.inputs, *found.targets)]
         paths = list(dict.fromkeys(path for source in sources for path in _files(source)))
-        return dict(zip(map(self.name, paths), in_threads(fingerprint, paths), strict=True))
+        how = fingerprint if len(paths) <= MANY else size_print
+        return dict(zip(map(self.name, paths), in_threads(how, paths), strict=True))
 
     def _parts(self) -> dict[str, Examples]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
@@ -118,16 +153,21 @@ class Splits:
 
     def name(self, path: Any) -> str:
         """A file's name below the data's folder, or its path where it lies elsewhere."""
-        if not isinstance(path, str):
-            return "(no file)"
-        inside = self.root and path.startswith(os.path.join(self.root, ""))
-        return os.path.relpath(path, self.root) if inside else path
+        return below(path, self.root)
+
+
+def below(path: Any, root: str) -> str:
+    """What to call a file: its path below a folder, or its whole path where it lies elsewhere."""
+    if not isinstance(path, str):
+        return "(no file)"
+    start = os.path.join(root, "")
+    return path[len(start) :] if root and path.startswith(start) else path
 
 
 def _files(source: Any) -> Iterable[str]:
     """The files that an input or a target is read from: a path, (place, path) of several, or what names its `files`."""
     if isinstance(source, tuple):
-        return [path for _, path in source]
+        return [layer[1] for layer in source if isinstance(layer, tuple)]
     return [source] if isinstance(source, str) else getattr(source, "files", ())
 
 
@@ -138,6 +178,11 @@ def fingerprint(path: str) -> str:
         while block := file.read(2**20):
             size, checksum = size + len(block), zlib.crc32(block, checksum)
     return f"{size}-{checksum:08x}"
+
+
+def size_print(path: str) -> str:
+    """The size of a file: all that is asked of each where there are very many, because reading them takes long."""
+    return str(os.path.getsize(path))
 
 
 def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -151,50 +196,7 @@ def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Reading
-
-
-def read_picture_folders(data: Any, val: Any, fraction: float, seed: int) -> Splits:
-    """Pictures in a folder for each label, or in `train/` and `val/` (and perhaps `test/`) folders of such folders.
-
-    Args:
-        data: the folder.
-        val: a folder of the same form for validation, or None to find or split one.
-        fraction: the share of each label's pictures to set aside for validation where there is no folder for it.
-        seed: governs which ones.
-
-    Raises:
-        DataError: the folder does not exist or does not hold two labels with pictures.
-    """
-    root = find_folder(data)
-    parts = split_folders(root)
-    notes: list[str] = []
-    train = read_labelled(parts.get("train", root), notes=notes, every_label=True)
-    if val is None and "val" in parts:
-        val = parts["val"]
-    test = read_labelled(parts["test"], train.labels, notes) if "test" in parts else None
-    if val is not None:
-        return Splits(train, read_labelled(find_folder(val), train.labels, notes), test, notes, root)
-    kept, held_out = stratified_split(train.targets, fraction, seed)
-    return Splits(train.take(kept), train.take(held_out), test, notes, root)
-
-
-def read_held_out(data: Any, labels: tuple[str, ...]) -> Examples:
-    """The examples of a labelled folder; of one that holds splits those of `test/`, or `val/` where there is no test.
-
-    Raises:
-        DataError: the folder cannot be used, or has a label that is not among `labels`.
-    """
-    root = find_folder(data)
-    parts = split_folders(root)
-    folder = parts.get("test") or parts.get("val") or root
-    notes: list[str] = []
-    examples = read_labelled(folder, labels, notes, decode=False)
-    if folder != root:
-        say(f"note: evaluating on {printable(folder)}")
-    for note in notes:
-        say(f"note: {note}")
-    return examples
+# Splitting
 
 
 def split_folders(root: str) -> dict[str, str]:
@@ -205,113 +207,6 @@ def split_folders(root: str) -> dict[str, str]:
     if "train" in found and (len(found) > 1 or len(folders) == 1) and subfolders(found["train"]):
         return found
     return {}
-
-
-def read_labelled(
-    folder: str,
-    labels: tuple[str, ...] | None = None,
-    notes: list[str] | None = None,
-    every_label: bool = False,
-    decode: bool = True,
-) -> Examples:
-    """The readable pictures of a folder that has a folder for each label.
-
-    Args:
-        folder: holds the labels' folders; each is searched to any depth.
-        labels: the labels there may be, as the model knows them; None takes the folders' names.
-        notes: gets a line for everything that was left out.
-        every_label: whether two labels or more must be there.
-        decode: whether every picture is tried now; otherwise who reads them finds out.
-
-    Raises:
-        DataError: there are no labelled pictures, a label is unknown, or most pictures cannot be read.
-    """
-    notes = [] if notes is None else notes
-    found: dict[str, list[str]] = {}
-    others: list[str] = []
-    entries = subfolders(folder)
-    own = {images.identity(folder), *(images.identity(entry.path) for entry in entries)}
-    for entry in entries:  # a link from one label's folder to another's does not give its pictures two labels
-        pictures, rest = images.pictures_in(entry.path, own - {images.identity(entry.path)})
-        others += rest
-        found[entry.name] = pictures
-    names = _checked_labels(folder, found, labels, every_label, notes)
-    inputs = [picture for name in found for picture in found[name]]
-    targets = [names.index(name) for name in found for _ in found[name]]
-    loose = [entry.path for entry in os.scandir(folder) if entry.is_file() and not images.ignored(entry.name)]
-    if loose := [path for path in loose if images.looks_like_picture(path)]:
-        notes.append(f"left out {counted(len(loose), 'picture')} without a label, directly in {printable(folder)}")
-    if others:
-        notes.append(f"left out {images.left_out(others)}")
-    examples = Examples(inputs, targets, names)
-    if decode:
-        examples = _without_unreadable(examples, notes)
-    if every_label and len(labelled := {*examples.targets}) < len(names):
-        lost = [name for place, name in enumerate(names) if place not in labelled]
-        raise DataError(f"no picture of {listed(lost)} in {printable(folder)} can be read")
-    return examples
-
-
-def _checked_labels(
-    folder: str, found: dict[str, list[str]], labels: tuple[str, ...] | None, every_label: bool, notes: list[str]
-) -> tuple[str, ...]:
-    """The labels in order; refuses folders that cannot be meant."""
-    where = printable(folder)
-    if not any(found.values()):
-        raise DataError(f"{where} {_what_instead(folder)}")
-    empty = [name for name in found if not found[name]]
-    if empty:
-        notes.append(f"left out {counted(len(empty), 'empty folder')}: {listed(empty)}")
-        for name in empty:
-            del found[name]
-    if labels is not None:
-        if unknown := [name for name in found if name not in labels]:
-            raise DataError(
-                f"{where} has {counted(len(unknown), 'label')} that training did not know: {listed(unknown)}"
-                f"{did_you_mean(unknown[0], labels)} (labels: {listed(labels, 12)})"
-            )
-        return labels
-    names = tuple(sorted(found))
-    if every_label and len(names) < 2:
-        inside = [entry.name for entry in subfolders(os.path.join(folder, names[0]))]
-        hint = f"; did you mean {printable(os.path.join(folder, names[0]))}?" if len(inside) > 1 else ""
-        raise DataError(f"{where} holds one label only, {printable(names[0])}; two or more are needed{hint}")
-    folded = Counter(name.casefold() for name in names)
-    if twins := [name for name in names if folded[name.casefold()] > 1]:
-        notes.append(
-            f"labels that differ only in case are kept apart: {listed(twins, 6)}; put them together if they are one"
-        )
-    return names
-
-
-def _what_instead(folder: str) -> str:
-    """Why a folder has no labelled pictures, and what to do."""
-    pictures, others = images.pictures_in(folder)
-    layout = "put each label's pictures in a folder of its own, as in photos/cat/1.jpg"
-    if pictures:
-        return f"holds {counted(len(pictures), 'picture')} but no folders for labels; {layout}"
-    return f"holds no pictures (found {images.left_out(others) if others else 'nothing'}); {layout}"
-
-
-def _without_unreadable(examples: Examples, notes: list[str]) -> Examples:
-    """The examples whose files can be decoded, all of them tried; a few lost ones are named, too many are an error."""
-    reasons = _tried(examples.inputs)
-    bad = [place for place, reason in enumerate(reasons) if reason]
-    if not bad:
-        return examples
-    named = [f"{examples.inputs[place]} {reasons[place]}" for place in bad]
-    summary = f"{counted(len(bad), 'unreadable picture')} of {len(examples):,}: {listed(named)}"
-    if 2 * len(bad) > len(examples):
-        raise DataError(f"most pictures cannot be read, {summary}")
-    notes.append(f"left out {summary}")
-    kept = examples.take([place for place, reason in enumerate(reasons) if not reason])
-    kept.unreadable = [examples.inputs[place] for place in bad]
-    return kept
-
-
-def _tried(paths: list[str]) -> list[str | None]:
-    tried = in_threads(images.readable, paths)
-    return list(watched(tried, "checking pictures", len(paths)))
 
 
 def watched(results: Iterator[T], title: str, number: int) -> Iterable[T]:
@@ -354,6 +249,13 @@ def stratified_split(
             held_out += rng.permutation(places)[: max(number, 0)].tolist()
     apart = set(held_out)
     return [place for place in range(len(targets)) if place not in apart], sorted(held_out)
+
+
+def strata(numbers: Sequence[float], most: int = 10) -> list[int]:
+    """For each number in which of `most` equally large classes it is, so that a split takes its share of each."""
+    few = max(1, min(most, len(numbers) // 4))
+    borders = np.quantile(np.asarray(numbers, float), np.linspace(0, 1, few + 1)[1:-1]) if numbers else []
+    return [int(place) for place in np.searchsorted(borders, numbers, side="right")]
 
 
 def _held_out_groups(
@@ -405,42 +307,6 @@ def _shares(sizes: Sequence[int], fraction: float) -> list[float]:
     number = sum(sizes)
     out = min(max(round(fraction * number), 1), number - 1) if len(sizes) > 1 else 0
     return [number - out, out]
-
-
-def find_folder(data: Any) -> str:
-    """The folder that was given.
-
-    Raises:
-        DataError: it does not exist (the nearest name beside it is in the message) or is a file.
-    """
-    if not isinstance(data, (str, os.PathLike)):
-        raise DataError(f"expected a folder of pictures, found {type(data).__name__}")
-    path = os.path.expanduser(os.fspath(data))
-    if os.path.isdir(path):
-        return path
-    if os.path.exists(path):
-        raise DataError(f"{printable(path)} is a file; give the folder that holds a folder for each label")
-    beside = Path(path).absolute()
-    near = did_you_mean(beside.name, _folder_names(beside.parent), most=1)
-    raise DataError(f"{printable(path)} does not exist{near}")
-
-
-def _folder_names(folder: Path) -> list[str]:
-    try:
-        return [entry.name for entry in subfolders(os.fspath(folder))]
-    except DataError:
-        return []
-
-
-def check_folders(data: Any) -> None:
-    """Refuse at once a folder that is missing, or that has no folders for labels in it.
-
-    Raises:
-        DataError: what was found instead, and what to do.
-    """
-    root = find_folder(data)
-    if not subfolders(root):
-        raise DataError(f"{printable(root)} {_what_instead(root)}")
 
 
 def subfolders(folder: str) -> list[os.DirEntry[str]]:

@@ -16,7 +16,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from recipes import artifact
+from recipes import artifact, cache
 from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples
 from recipes.display import console
@@ -95,8 +95,8 @@ def weights_digest(network: Network) -> str:
     return key.hexdigest()
 
 
-def _place(weights: str, network: Network, data: DataModule, examples: Examples, view: View) -> Path:
-    """The cache's file for these features; everything that they depend on is in its name."""
+def _place(weights: str, network: Network, data: DataModule, examples: Examples, view: View) -> Path | None:
+    """The cache's file for these features, in whose name is everything they depend on; None if that cannot be told."""
     varied = [view, data.preset.seed, asdict(data.preset.augment)] if isinstance(view, int) else view
     encoding = {name: value for name, value in asdict(data.codec).items() if name not in ("labels", "mirror")}
     # Another batch size, device or version may round otherwise, and equal runs shall end equal to the last bit.
@@ -106,17 +106,17 @@ def _place(weights: str, network: Network, data: DataModule, examples: Examples,
         contents: list[Any] = examples.inputs
     else:
         prints = data.splits.fingerprints
-        contents = [prints[data.splits.name(path)] for path in examples.inputs]
+        names = list(map(data.splits.name, examples.inputs))
+        if not all(name in prints for name in names):  # pictures in memory
+            return None
+        contents = [prints[name] for name in names]
     key = json.dumps([weights, encoding, network.config, varied, rounding, contents])
     return folder() / f"{artifact.digest(key.encode())}.safetensors"
 
 
 def folder() -> Path:
     """Where features are kept: `recipes/features` in the user's cache, or in the folder that RECIPES_CACHE names."""
-    home = os.environ.get("RECIPES_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "recipes"
-    )
-    return Path(home) / "features"
+    return cache.folder("features")
 
 
 def _loaded(path: Path) -> Tensor | None:

@@ -6,13 +6,14 @@ picture costs no torch import.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -112,7 +113,7 @@ class Preparation:
     def pixels(self, source: Any) -> NDArray[np.uint8]:
         """The picture as the network sees it: red, green and blue as uint8, shape (size, size, 3).
 
-        `source` is a path, a PIL image, an array or a tensor. The three ways of resizing round as timm's own
+        `source` is whatever `opened` takes. The three ways of resizing round as timm's own
         transforms do, so that a saved model opened in timm sees the same pixels.
         """
         with opened(source) as lazy:
@@ -222,27 +223,33 @@ def erase(pixels: NDArray[np.uint8], rng: np.random.Generator) -> tuple[slice, s
 
 @contextmanager
 def opened(source: Any) -> Iterator[Image.Image]:
-    """A picture from a path, a PIL image, an array or a tensor; a file's pixels are not read yet.
+    """A picture from whatever holds one; the pixels of a file are not read yet.
 
     What goes wrong with the picture, here or inside the block, is raised as an error that names it.
+
+    Args:
+        source: a path, a PIL image, an array, a tensor, the bytes of a file, a dict with `bytes` or `path` as data sets
+            have it, or what has a method `fetch` that gives one of these and is called by its `str`.
 
     Raises:
         ImageError: the file is missing, not a regular file, empty, damaged, or not a picture.
         DataError: an array or tensor has a shape or values that no picture has.
     """
-    callers = isinstance(source, Image.Image)
+    name = ""
     if not isinstance(source, (str, os.PathLike, Image.Image)):
-        source = _from_array(source)
-    path = os.fspath(getattr(source, "filename", "") if isinstance(source, Image.Image) else source)
-    name = printable(path) or "the picture"
+        source, name = _fetched(source)
+    callers = isinstance(source, Image.Image)
+    if not isinstance(source, (str, os.PathLike, Image.Image, io.BytesIO)):
+        source = _from_array(source, name)
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+    name = name or printable(path or getattr(source, "filename", "")) or "the picture"
     try:
         if isinstance(source, Image.Image):
             yield source.copy() if callers else source  # what comes must not change the caller's picture
             return
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
+        if path and not stat.S_ISREG(mode := os.stat(path).st_mode):
             raise ImageError(name, "is a folder" if stat.S_ISDIR(mode) else "is no regular file")
-        with Image.open(path, formats=_formats()) as picture:
+        with Image.open(path or source, formats=_formats()) as picture:
             if picture.format not in ("JPEG", "MPO"):
                 # Once, here, and never again: asking a PNG for its EXIF loads it, too, and after a failure a second
                 # load would pass with half the pixels. JPEGs wait, so that they can be decoded small.
@@ -251,16 +258,44 @@ def opened(source: Any) -> Iterator[Image.Image]:
     except RecipesError:
         raise
     except Exception as error:
-        raise ImageError(name, _reason(path, error)) from error
+        raise ImageError(name, _reason(source if isinstance(source, io.BytesIO) else path, error)) from error
 
 
-def readable(path: str) -> str | None:
+def _fetched(source: Any) -> tuple[Any, str]:
+    """A path, a file in memory, a PIL image or something like an array; and its name, where it is none of a file."""
+    name = ""
+    if hasattr(source, "fetch"):
+        # What has no words of its own would tell its address.
+        own = any(getattr(type(source), one) is not getattr(object, one) for one in ("__str__", "__repr__"))
+        name = printable(str(source)) if own else "the picture"
+        try:
+            source = source.fetch()
+        except Exception as error:
+            said = printable(str(error).partition("\n")[0])
+            raise ImageError(name, f"cannot be fetched ({type(error).__name__}: {said})") from error
+    if isinstance(source, Mapping):
+        content, path = source.get("bytes"), source.get("path")
+        if content is None and not path:
+            known = {*source} & {"bytes", "path"}
+            raise ImageError(name or "the picture", "is empty" if known else "is a dict without bytes and path")
+        # What has both was read from that file, perhaps on another machine.
+        source, name = (path, name) if content is None else (content, name or printable(path or ""))
+    if isinstance(source, (str, os.PathLike)) and name:
+        name = f"{name} ({printable(source)})"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = io.BytesIO(source)
+    return source, name
+
+
+def readable(source: Any) -> str | None:
     """Why a picture cannot be read, or None: decodes the whole file, small, because headers alone promise too much."""
     try:
-        with opened(path) as lazy:
+        with opened(source) as lazy:
             loaded(lazy, 32, 32)
     except ImageError as error:
         return error.reason
+    except DataError as error:
+        return f"cannot be used ({error})"
     return None
 
 
@@ -277,7 +312,7 @@ def measured(source: Any) -> tuple[tuple[int, int], int]:
 
 
 def size_of(source: Any) -> tuple[int, int]:
-    """Width and height of a picture from a path, a PIL image, an array or a tensor."""
+    """Width and height of a picture from whatever `opened` takes."""
     with opened(source) as lazy:
         return displayed_size(lazy)
 
@@ -337,17 +372,31 @@ def _array(picture: Image.Image) -> NDArray[np.uint8]:
     return np.array(picture, dtype=np.uint8)
 
 
-def _from_array(source: Any) -> Image.Image:
-    """An array or tensor as a picture: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels."""
+def _from_array(source: Any, name: str) -> Image.Image:
+    """An array or tensor as a picture: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels.
+
+    Raises:
+        ImageError: it is none, and was fetched by this name.
+        DataError: it is none.
+    """
+    try:
+        return _picture_of(source)
+    except DataError as error:
+        if not name:
+            raise
+        raise ImageError(name, f"cannot be used: {error}") from error
+
+
+def _picture_of(source: Any) -> Image.Image:
     try:
         if hasattr(source, "detach"):  # a tensor, known without importing torch
             source = source.detach().cpu()
             source = (source.float() if source.is_floating_point() else source).numpy()  # numpy has no bfloat16
         values = np.asarray(source)
     except Exception as error:
-        raise DataError(f"expected a path, a PIL image, an array or a tensor, found {type(source).__name__}") from error
+        raise _unknown(source) from error
     if values.dtype == object or values.dtype.kind not in "buif":
-        raise DataError(f"expected a path, a PIL image, an array or a tensor, found {type(source).__name__}")
+        raise _unknown(source)
     channels = (1, 3, 4)
     if values.ndim == 3 and values.shape[2] not in channels and values.shape[0] in channels:
         values = values.transpose(1, 2, 0)
@@ -359,6 +408,11 @@ def _from_array(source: Any) -> Image.Image:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     return Image.fromarray(_as_uint8(values))
+
+
+def _unknown(source: Any) -> DataError:
+    kind = type(source).__name__
+    return DataError(f"expected a path, a PIL image, an array, a tensor or the bytes of a file, found {kind}")
 
 
 def _as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -380,7 +434,7 @@ def _as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray((values.astype(np.float64) * scale).round(), np.uint8)
 
 
-def _reason(path: str, error: Exception) -> str:
+def _reason(source: str | io.BytesIO, error: Exception) -> str:
     """Why a file is no picture, in words, from its first bytes and Pillow's error."""
     if isinstance(error, FileNotFoundError):
         return "does not exist"
@@ -389,7 +443,7 @@ def _reason(path: str, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"declares more pixels than is safe to open ({2 * (Image.MAX_IMAGE_PIXELS or 0):,} at most)"
     try:
-        with open(path, "rb") as file:
+        with io.BytesIO(source.getbuffer()[:32]) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
             head = file.read(32)
     except (OSError, ValueError, TypeError):
         return f"cannot be read ({type(error).__name__}: {printable(str(error))})"
@@ -421,14 +475,30 @@ def ignored(name: str) -> bool:
 
 def looks_like_picture(path: str) -> bool:
     """Whether a file is a picture by its suffix or, without a known one, by its first bytes."""
-    if os.path.splitext(path)[1].lower() in SUFFIXES:
-        return True
+    return os.path.splitext(path)[1].lower() in SUFFIXES or begins_like_picture(path)
+
+
+# Never wait for somebody to write into a pipe that is called photo.jpg; no line ends on Windows.
+_PLAINLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def begins_like_picture(path: str) -> bool:
+    """Whether a file's first bytes are those of a picture; read as fast as can be, for very many files."""
     try:
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except OSError:
+        file = os.open(path, _PLAINLY)
+        try:
+            return _MAGIC.match(os.read(file, 16)) is not None
+        finally:
+            os.close(file)
+    except (OSError, ValueError):
         return False
-    return _MAGIC.match(head) is not None
+
+
+def formats_of(suffix: str) -> set[str]:
+    """The formats, as Pillow calls them, that a suffix such as `.jpg` stands for."""
+    Image.init()
+    found = Image.registered_extensions().get(suffix, "")
+    return {"JPEG", "MPO"} if found in ("JPEG", "MPO") else {found}
 
 
 Seen = set[tuple[int, int]]

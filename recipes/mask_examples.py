@@ -15,7 +15,7 @@ from recipes.display import counted, listed, say
 from recipes.errors import DataError, ImageError, OptionError, did_you_mean, printable
 from recipes.examples import Examples, Splits, in_threads, stratified_split, watched
 from recipes.mask_keys import Key, find_key, wished
-from recipes.mask_pairs import Pairs, Source, find_pairs
+from recipes.mask_pairs import OBJECTS, Pairs, Source, find_pairs
 from recipes.masks import (
     MOST_LABELS,
     Colour,
@@ -86,9 +86,16 @@ def read_masked(
     if "train" not in parts:
         raise DataError(f"{printable(source.root)} holds no images for training (found {listed(parts)})")
     if val is not None:
+        if "val" in parts:
+            number = counted(len(parts["val"].images), "image")
+            parts["train"].notes.append(
+                f"left out {number} of {parts['val'].where} for validation, as others are given"
+            )
         parts["val"] = _chosen(find_pairs(val, suffix), ("val", "train", "test"))[1]
     wishes = wished(ignore)
     key = find_key(labels, colours, source.root if parts["train"].kind == "single" else None)
+    for pairs in parts.values():
+        _name_objects(pairs, key.names if key else ())
     seen = {part: _looked(pairs) for part, pairs in parts.items()}
     notes = [note for pairs in parts.values() for note in pairs.notes]
     notes += [note for sight in seen.values() for note in sight.notes]
@@ -114,6 +121,7 @@ def read_masked_held_out(data: Any, labels: tuple[str, ...], code: MaskCode, suf
     """
     source = find_pairs(data, suffix)
     part, pairs = _chosen(source, ("test", "val", "train"))
+    _name_objects(pairs, labels)
     sight = _looked(pairs)
     notes = [*pairs.notes, *sight.notes]
     if len(source.parts) > 1:
@@ -127,6 +135,13 @@ def read_masked_held_out(data: Any, labels: tuple[str, ...], code: MaskCode, suf
 
 def _chosen(source: Source, order: Sequence[str]) -> tuple[str, Pairs]:
     return next((part, source.parts[part]) for part in order if part in source.parts)
+
+
+def _name_objects(pairs: Pairs, labels: Sequence[str]) -> None:
+    """Call objects, which nothing else names, as the one label beside the background is called."""
+    own = [label for label in labels if not is_background(label)]
+    if pairs.kind == "files" and pairs.labels == OBJECTS and len(own) == 1:
+        pairs.labels = (OBJECTS[0], own[0])
 
 
 def _split(found: dict[str, Examples], fraction: float, seed: int, notes: list[str], root: str) -> Splits:

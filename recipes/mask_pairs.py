@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from recipes.crops import IGNORED
 from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import SPLITS, subfolders
+from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
 from recipes.masks import Region, Regions, is_background, runs_of
 from recipes.tables import csv_rows, existing
 
@@ -72,14 +73,23 @@ _IMAGE_COLUMNS = ("image", "images", "imagepath", "imagefile", "imagename", "img
 _FILE_COLUMNS = ("file", "path", "filename", "filepath")
 _MASK_COLUMNS = ("mask", "masks", "maskpath", "maskfile", "maskname", "label", "labels", "labelpath", "target")
 _TRUTH_COLUMNS = ("annotation", "segmentation", "gt", "groundtruth")
-_SPLIT_COLUMNS = ("split", "set", "subset", "part", "partition")
+
+#: The labels where each object has a file of its own, and nothing names them.
+OBJECTS = ("background", "object")
+
+# What files of objects may be called from image to image; else each has another name.
+_NUMBERED = re.compile(r"(?:masks?|objects?|obj|instances?|inst)?[ _-]*\d+", re.IGNORECASE)
 
 _LAYOUT = "put the images in images/ and their masks, under the same names, in masks/"
 
 #: What a mask is made of: one file or array, several files with a label each, or regions.
 Kind = Literal["single", "files", "coco"]
 
+# The folders of images and of masks among roles.
+_BOTH = {(None, "images"), (None, "masks")}
+
 _Key = tuple[str, str]
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -156,8 +166,8 @@ def _letters(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def _split_of(name: str) -> str | None:
-    """The split (train, val, test) that a name stands for."""
+def _split_folder(name: str) -> str | None:
+    """The split that a folder of this name is for; its whole name says it, because training_logs is none."""
     return next((part for part, names in SPLITS.items() if _letters(name) in names), None)
 
 
@@ -194,7 +204,7 @@ def _role(name: str) -> tuple[str | None, str | None, int]:
             for kind, words in (("images", _IMAGES), ("masks", _MASKS)):
                 if rest in words:
                     return split, kind, words.index(rest)
-    return _split_of(name), None, 0
+    return _split_folder(name), None, 0
 
 
 def _roles(folder: str) -> dict[tuple[str | None, str | None], str]:
@@ -237,21 +247,40 @@ def _layout(root: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
             found[part] = around, its_masks
         elif inner.get((None, "images")) and inner.get((None, "masks")):
             found[part] = inner[None, "images"], inner[None, "masks"]
-        elif own and not inner and _loose_pictures(own):
+        elif own and not inner and (_loose_pictures(own) or _each_in_a_folder(own)):
             found[part] = own, own
         elif around:
             lonely.append(around)
     notes = [f"left out {printable(folder)}, which holds no images with masks" for folder in lonely]
     if found:
         return found, notes
+    if _each_in_a_folder(root):
+        return {"train": (root, root)}, []
+    if found := {part: (path, path) for part, path in _parts_of_folders(root).items()}:
+        rest = [entry.path for entry in subfolders(root) if (entry.path, entry.path) not in found.values()]
+        return found, [f"left out {printable(path)}, which holds no images with masks" for path in rest]
     if _loose_pictures(root):
         return {"train": (root, root)}, []
     raise DataError(f"{printable(root)} {_what_instead(root, roles)}")
 
 
+def _each_in_a_folder(root: str) -> bool:
+    """Whether each image has a folder with its masks, as in 1/images/1.png and 1/masks/."""
+    both = [roles for entry in subfolders(root) if (roles := _roles(entry.path)).keys() >= _BOTH]
+    alone = [roles for roles in both if len(images.pictures_in(roles[None, "images"])[0]) == 1]
+    return len(alone) > 1 and 2 * len(alone) > len(both)
+
+
+def _parts_of_folders(root: str) -> dict[str, str]:
+    """The folders in which each image has a folder with its masks, by the split that their names hold: stage1_train."""
+    named = [(split_of(entry.name), entry.path) for entry in reversed(subfolders(root))]
+    found = {part: path for part, path in named if part and _each_in_a_folder(path)}
+    return {part: found[part] for part in SPLITS if part in found} if "train" in found else {}
+
+
 def _inner_splits(pictures: str, masks: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
     """Splits inside the two folders, such as images/train and masks/train, or the folders themselves."""
-    inner = [{_split_of(entry.name): entry.path for entry in subfolders(folder)} for folder in (pictures, masks)]
+    inner = [{_split_folder(entry.name): entry.path for entry in subfolders(folder)} for folder in (pictures, masks)]
     both = [part for part in SPLITS if all(part in found for found in inner)]
     if not both:
         return {"train": (pictures, masks)}, []
@@ -265,7 +294,7 @@ def _what_instead(root: str, roles: Mapping[tuple[str | None, str | None], str])
     names = [entry.name for entry in subfolders(root)]
     for name in names:
         inner = _roles(os.path.join(root, name))
-        if {(None, "images"), (None, "masks")} <= inner.keys():
+        if inner.keys() >= _BOTH:
             return f"holds no images with masks; did you mean {printable(os.path.join(root, name))}?"
     missing = [kind for kind in ("images", "masks") if (None, kind) not in roles]
     if empty := [name for name in names if _role(name)[1] in missing]:
@@ -316,6 +345,8 @@ def _cores(keys: Iterable[_Key], affixes: tuple[str, str]) -> dict[_Key, _Key]:
 
 
 def _paired(image_folder: str, mask_folder: str, suffix: str | None) -> Pairs:
+    if image_folder == mask_folder and _each_in_a_folder(image_folder):
+        return _one_by_one(image_folder, suffix)
     notes: list[str] = []
     found, others = images.pictures_in(image_folder)
     flat = image_folder == mask_folder
@@ -400,11 +431,94 @@ def _several_files(
             f"{printable(folder)} holds {counted(len(best), 'file')} with {counted(len(labels), 'name')} in folders of "
             f"images; a file with one label is called like its label, as in masks/1/cell.png"
         )
+    return _layers(best)
+
+
+def _layers(found: Sequence[tuple[_T, str, str]]) -> tuple[tuple[str, ...], dict[_T, tuple[tuple[int, str], ...]]]:
+    """Labels, and for each image its files with the places of their labels, from (image, label, file)."""
+    labels = sorted({label for _, label, _ in found})
     names = ("background", *(label for label in labels if not is_background(label)))
-    files: dict[_Key, list[tuple[int, str]]] = {}
-    for key, label, path in best:
-        files.setdefault(key, []).append((0 if is_background(label) else names.index(label), path))
-    return names, {key: tuple(sorted(found)) for key, found in files.items()}
+    files: dict[_T, list[tuple[int, str]]] = {}
+    for image, label, path in found:
+        files.setdefault(image, []).append((0 if is_background(label) else names.index(label), path))
+    return names, {image: tuple(sorted(its)) for image, its in files.items()}
+
+
+def _one_by_one(root: str, suffix: str | None) -> Pairs:
+    """Pairs where each image has a folder with its masks: one mask, a file for each label, or one for each object."""
+    where, notes = printable(root), list[str]()
+    drawn: dict[str, list[str]] = {}
+    left: dict[str, list[str]] = {"without an image": [], "with several images": [], "without a mask": []}
+    for entry in subfolders(root):
+        roles = _roles(entry.path)
+        inner = [roles.get((None, kind)) for kind in ("images", "masks")]
+        pictures, masks = (images.pictures_in(folder)[0] if folder else [] for folder in inner)
+        if len(pictures) == 1 and masks:
+            drawn[pictures[0]] = masks
+        else:
+            left[
+                "without a mask" if len(pictures) == 1 else "with several images" if pictures else "without an image"
+            ] += [entry.path]
+    for why, folders in left.items():
+        if folders:
+            notes.append(f"left out {counted(len(folders), 'folder')} {why}: {listed(folders)}")
+    everything, others = images.pictures_in(root)
+    around = tuple(os.path.join(folder, "") for folders in left.values() for folder in folders)
+    used = {path for image, masks in drawn.items() for path in (image, *masks)}
+    if stray := [path for path in everything if path not in used and not path.startswith(around)]:
+        notes.append(
+            f"left out {counted(len(stray), 'picture')} beside the folders of images and masks: {listed(stray)}"
+        )
+    if others:
+        notes.append(f"left out {images.left_out(others)}")
+    if suffix:
+        drawn = _with_suffix(drawn, suffix, notes)
+    return _of_folders(where, drawn, notes)
+
+
+def _with_suffix(drawn: Mapping[str, list[str]], suffix: str, notes: list[str]) -> dict[str, list[str]]:
+    """The masks of each image whose names begin or end with the suffix."""
+    suffix = suffix.removesuffix(os.path.splitext(suffix)[1]) if _is_path(suffix) else suffix
+    stems = {path: os.path.splitext(os.path.basename(path))[0] for masks in drawn.values() for path in masks}
+    fit = {path for path, stem in stems.items() if stem.startswith(suffix) or stem.endswith(suffix)}
+    if not fit:
+        raise OptionError(
+            f"no mask's name begins or ends with suffix={suffix!r} (masks: {listed(sorted({*stems.values()}))})"
+        )
+    if unused := [path for path in stems if path not in fit]:
+        notes.append(f"left out {counted(len(unused), 'mask')} without {printable(suffix)}: {listed(unused)}")
+    chosen = {image: [path for path in masks if path in fit] for image, masks in drawn.items()}
+    if alone := [image for image, masks in chosen.items() if not masks]:
+        notes.append(f"left out {counted(len(alone), 'image')} without a mask: {listed(alone)}")
+    return {image: masks for image, masks in chosen.items() if masks}
+
+
+def _of_folders(where: str, drawn: Mapping[str, list[str]], notes: list[str]) -> Pairs:
+    """The pairs, by what masks are called: names of labels come again with other images, those of objects do not."""
+    pictures = list(drawn)
+    found = [(image, _own_name(path, image), path) for image, masks in drawn.items() for path in masks]
+    if len(found) == len(drawn):
+        notes.append(f"took the image and the mask of each of {counted(len(drawn), 'folder')} of {where}")
+        return Pairs(where, pictures, [masks[0] for masks in drawn.values()], notes=notes)
+    number = Counter(name for _, name, _ in {(image, name, "") for image, name, _ in found})
+    again = sum(number[name] > 1 for _, name, _ in found)
+    if 2 * again < len(found) or all(_NUMBERED.fullmatch(name) for name in number):
+        notes.append(
+            f"took the {counted(len(found), 'mask')} of {counted(len(drawn), 'image')} for an object each; together "
+            f"they are the label {OBJECTS[1]}"
+        )
+        found = [(image, OBJECTS[1], path) for image, _, path in found]
+    else:
+        notes.append(f"took the names of masks for labels: {listed(sorted(number), 6)}")
+    labels, files = _layers(found)
+    return Pairs(where, pictures, [files[image] for image in pictures], "files", labels, notes)
+
+
+def _own_name(path: str, image: str) -> str:
+    """A mask's name without its image's in front, as in 1_cell.png."""
+    stem, core = (os.path.splitext(os.path.basename(one))[0] for one in (path, image))
+    rest = stem.removeprefix(core)
+    return stem if rest == stem or rest[:1].isalnum() else rest.strip(" _-.") or stem
 
 
 def _without_one_folder(pictures: Mapping[_Key, Any], masks: dict[_Key, list[str]]) -> dict[_Key, list[str]]:
@@ -570,7 +684,8 @@ def _table(path: str) -> dict[str, Pairs]:
         )
     image_column, mask_column, split_column = columns
     folder = os.path.dirname(path)
-    parts: dict[str, list[tuple[str, str]]] = {}
+    both: list[tuple[str, str]] = []
+    splits: list[tuple[str, int]] = []
     bare: list[str] = []
     missing: list[str] = []
     for line, row in zip(lines[first:], rows[first:], strict=True):
@@ -578,36 +693,25 @@ def _table(path: str) -> dict[str, Pairs]:
         files = [os.path.join(folder, os.path.expanduser(cells[column])) for column in (image_column, mask_column)]
         if not cells[image_column] or not cells[mask_column]:
             bare.append(f"line {line}")
-            continue
-        if lost := [file for file in files if not os.path.isfile(file)]:
+        elif lost := [file for file in files if not os.path.isfile(file)]:
             missing.append(f"{lost[0]} (line {line})")
-            continue
-        parts.setdefault(_part(cells, split_column, name, line), []).append((files[0], files[1]))
-    if not parts:
+        else:
+            both.append((files[0], files[1]))
+            splits.append(("train" if split_column is None else cells[split_column], line))
+    if not both:
         raise DataError(f"{name} names no image and mask that exist: {listed([*missing, *bare]) or 'it has no rows'}")
     if bare:
         notes.append(f"left out {counted(len(bare), 'row')} of {name} without an image or a mask: {listed(bare)}")
     if missing:
         notes.append(f"left out {counted(len(missing), 'row')} of {name} whose files do not exist: {listed(missing)}")
-    found = {
-        part: Pairs(name, [image for image, _ in parts[part]], [mask for _, mask in parts[part]])
-        for part in SPLITS
-        if part in parts
-    }
-    next(iter(found.values())).notes += notes
+    column = "split" if split_column is None else header[split_column]
+    parts, decided = parts_of([cell for cell, _ in splits], lambda place: f"{name}, line {splits[place][1]}", column)
+    found: dict[str, Pairs] = {}
+    for part in (part for part in SPLITS if part in parts):
+        own = [pair for pair, its_part in zip(both, parts, strict=True) if its_part == part]
+        found[part] = Pairs(name, [image for image, _ in own], [mask for _, mask in own])
+    next(iter(found.values())).notes += [*notes, *decided]
     return found
-
-
-def _part(cells: list[str], column: int | None, name: str, line: int) -> str:
-    if column is None:
-        return "train"
-    if (part := _split_of(cells[column])) is None:
-        known = [word for words in SPLITS.values() for word in words]
-        raise DataError(
-            f"{name}, line {line}: the split is {printable(cells[column])!r}; expected train, val or test"
-            f"{did_you_mean(cells[column], known, 1)}"
-        )
-    return part
 
 
 def _columns(header: list[str]) -> tuple[int, int, int | None] | None:
@@ -619,7 +723,7 @@ def _columns(header: list[str]) -> tuple[int, int, int | None] | None:
     image, mask = first((*_IMAGE_COLUMNS, *_FILE_COLUMNS)), first((*_MASK_COLUMNS, *_TRUTH_COLUMNS))
     if image is None or mask is None:
         return None
-    return image, mask, first(_SPLIT_COLUMNS)
+    return image, mask, first((*SPLIT_COLUMNS, *FOLD_COLUMNS))
 
 
 def _is_path(cell: str) -> bool:
@@ -648,12 +752,11 @@ def coco_files(root: str) -> dict[str, str]:
     found: dict[str, str] = {}
     folders = [root, os.path.join(root, "annotations")]
     for entry in subfolders(root):
-        if part := _split_of(entry.name):
+        if part := _split_folder(entry.name):
             found.update((part, path) for path in _jsons(entry.path))
     for folder in folders:
         for path in _jsons(folder):
-            words = re.split("[^a-z]+", os.path.basename(path).lower())
-            part = next((part for word in words if (part := _split_of(word))), "train")
+            part = split_of(os.path.basename(path)) or "train"
             if part not in found or "instances" in path:  # beside them COCO has captions and keypoints
                 found[part] = path
     return {part: found[part] for part in SPLITS if part in found}
@@ -772,8 +875,7 @@ def _image_paths(path: str, names: list[str], part: str | None) -> dict[str, str
     Raises:
         DataError: none is found.
     """
-    words = re.split("[^a-z]+", os.path.basename(path).lower())
-    wanted = part or next((part for word in words if (part := _split_of(word))), None)
+    wanted = part or split_of(os.path.basename(path))
 
     def fit(folder: str) -> tuple[int, bool, int]:
         its_part = _role(re.sub(r"\d+$", "", os.path.basename(folder)))[0]

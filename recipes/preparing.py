@@ -13,14 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from recipes import backbones
 from recipes.backbones import Network
-from recipes.data import DataModule, EncodedExamples, collate, training_device
+from recipes.data import Balance, DataModule, EncodedExamples, EpochSampler, collate, training_device
 from recipes.errors import OptionError
 from recipes.features import View, features, weights_digest
 from recipes.inference import keep_freed_memory
@@ -31,6 +30,9 @@ _WORTH_TRYING = 40
 
 # More examples than this do not make the first guess of the last layer better, and their features would fill memory.
 _ENOUGH_FOR_HEAD = 20_000
+
+# Of ridge regression on standardised features, from strong to weak.
+_RIDGE_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 
 # Rates that are tried, from the lowest to the highest, and in how many steps.
 _LOWEST_LR, _HIGHEST_LR, _LR_STEPS = 1e-6, 1.0, 100
@@ -200,11 +202,11 @@ def learning_rate(network: Network, loss: Loss, data: DataModule) -> float:
 
 
 def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
-    """Give the last layer the weights of a logistic regression on the frozen network's features.
+    """Give the last layer the weights of a logistic (for numbers ridge) regression on the frozen network's features.
 
     Training that starts from there does not distort what the network already knows (Kumar et al. 2022, "Fine-tuning
-    can distort pretrained features"), and it costs one look at each picture. Networks without a linear last layer are
-    left as they are.
+    can distort pretrained features"), and it costs one look at each picture. Examples that the sampler draws more often
+    are not looked at again; they count more. Networks without a linear last layer are left as they are.
 
     Raises:
         OptionError: nothing else is to be trained, and the network has no linear last layer.
@@ -219,9 +221,11 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
         return  # in evaluation mode a new network's batch norms do nothing; training would see quite other features
     network.eval().to(training_device(data.preset.accelerator))
     train = data.splits.train
+    balanced = data.preset.sampler == "balanced"
     if len(train) > _ENOUGH_FOR_HEAD:
-        chosen = np.random.default_rng(data.preset.seed).permutation(len(train))[:_ENOUGH_FOR_HEAD]
-        train = train.take(sorted(chosen.tolist()))
+        order = EpochSampler(len(train), data.preset.seed, Balance.of(train) if balanced else None).places(0)
+        train = train.take(sorted({place % len(train) for place in order[:_ENOUGH_FOR_HEAD].tolist()}))
+    balance = Balance.of(train) if balanced else None
     plain: list[View] = ["as it is", "mirrored"] if getattr(data.codec, "mirror", False) else ["as it is"]
     weights = weights_digest(network) if data.preset.cache else None
     look = partial(features, network, data=data, quiet=quiet, weights=weights)
@@ -231,7 +235,10 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
     if len(data.splits.val):  # a linear layer's mean of two scores is its score of the mean
         looks = [look(data.splits.val, view) for view in plain]
         held_out = torch.stack([found for found, _ in looks]).mean(0), looks[0][1]
-    weight, bias = _logistic_regression(seen, held_out, head.out_features, data.class_weights)
+    if seen[1].is_floating_point() and seen[1].ndim == 1:
+        weight, bias = _ridge_regression(seen, held_out)
+    else:
+        weight, bias = _logistic_regression(seen, held_out, head.out_features, data.class_weights, balance)
     with torch.no_grad():
         head.weight.copy_(weight)
         if head.bias is not None:
@@ -239,8 +246,32 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
     network.cpu()
 
 
+def _ridge_regression(seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the linear regression whose strength of regularisation does best on the held-out examples.
+
+    Each is solved exactly. Without any to choose by, the strength is 1.
+    """
+    mean, std = seen[0].mean(0), seen[0].std(0) + 1e-3 * seen[0].std()
+    x, y = ((seen[0] - mean) / std).double(), seen[1].double()
+    products, towards = x.T @ x / len(x), x.T @ (y - y.mean()) / len(x)
+    lowest, chosen = math.inf, torch.zeros(x.shape[1], dtype=x.dtype)
+    for strength in _RIDGE_STRENGTHS if held_out else (1.0,):
+        factor = torch.linalg.cholesky(products + strength * torch.eye(len(products), dtype=x.dtype))
+        weight = torch.cholesky_solve(towards[:, None], factor)[:, 0]
+        scores = ((held_out[0] - mean) / std).double() @ weight + y.mean() if held_out else None
+        loss = float(mse_loss(scores, held_out[1].double())) if held_out and scores is not None else 0.0
+        if loss < lowest:
+            lowest, chosen = loss, weight
+    weight = (chosen / std).float()
+    return weight[None], (y.mean() - weight.double() @ mean.double()).float()[None]
+
+
 def _logistic_regression(
-    seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor] | None, labels: int, weights: Tensor | None = None
+    seen: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor] | None,
+    labels: int,
+    weights: Tensor | None = None,
+    balance: Balance | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of the regression whose strength of regularisation does best on the held-out examples.
 
@@ -248,42 +279,52 @@ def _logistic_regression(
     """
     mean, std = seen[0].mean(0), seen[0].std(0) + 1e-3 * seen[0].std()
     x = (seen[0] - mean) / std
+    loss = partial(_loss, weights=weights, balance=balance)
     lowest = math.inf
     weight, bias = torch.zeros(labels, x.shape[1]), torch.zeros(labels)
     threads = torch.get_num_threads()
     if x.numel() < 2**20:  # steps this small only wait for one another on several threads
         torch.set_num_threads(1)
     strengths = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001) if held_out else (0.03,)
+    chosen = weight, bias
     for strength in strengths:  # from strong to weak, each starting from the one before
-        weight, bias = _minimised(x, seen[1], weight, bias, strength, weights)
+        weight, bias = _minimised(x, seen[1], weight, bias, strength, loss)
         scores = (held_out[0] - mean) / std @ weight.T + bias if held_out else None
         # Cross entropy is steadier than accuracy on few examples.
-        loss = float(_loss(scores, held_out[1], weights)) if held_out and scores is not None else 0.0
-        if loss < lowest:
-            lowest, chosen = loss, (weight, bias)
+        found = float(loss(scores, held_out[1])) if held_out and scores is not None else 0.0
+        if found < lowest or strength == strengths[0]:  # where no held-out example counts, there is nothing to compare
+            lowest, chosen = found, (weight, bias)
     torch.set_num_threads(threads)
     weight, bias = chosen
     return weight / std, bias - weight @ (mean / std)
 
 
-def _loss(scores: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """Cross entropy of places of labels; of zeros and ones the sum over the labels, each a regression of its own."""
+def _loss(scores: Tensor, targets: Tensor, weights: Tensor | None, balance: Balance | None) -> Tensor:
+    """Cross entropy of places of labels; of zeros and ones the sum over the labels, each a regression of its own.
+
+    With a balance, each example counts as often as it is drawn.
+    """
+    rows = None if balance is None else balance.rows(targets)
     if not targets.is_floating_point():
-        return cross_entropy(scores, targets, weights)
-    return binary_cross_entropy_with_logits(scores, targets, weights, reduction="sum") / len(scores)
+        if rows is None:
+            return cross_entropy(scores, targets, weights)
+        return cross_entropy(scores, targets, reduction="none") @ rows / rows.sum()
+    if rows is None:
+        return binary_cross_entropy_with_logits(scores, targets, weights, reduction="sum") / len(scores)
+    return (binary_cross_entropy_with_logits(scores, targets, reduction="none").sum(1) @ rows) / rows.sum()
 
 
 def _minimised(
-    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, strength: float, weights: Tensor | None
+    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, strength: float, loss: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
     search = torch.optim.LBFGS([weight, bias], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def value() -> Tensor:
         search.zero_grad()
-        value = _loss(x @ weight.T + bias, y, weights) + 0.5 * strength * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        found = loss(x @ weight.T + bias, y) + 0.5 * strength * weight.square().sum()
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
 
-    search.step(loss)  # type: ignore[no-untyped-call]
+    search.step(value)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import numbers
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from recipes.errors import OptionError, did_you_mean
+from recipes.display import listed
+from recipes.errors import OptionError, did_you_mean, printable
 from recipes.images import Augment
+
+# Outside of these a weight could not be told from 0, or make the loss infinite, in the network's float32.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,10 @@ class Preset:
         accumulate: steps whose gradients are added up before the weights change, for a larger batch in little memory.
         clip_grad: the largest norm of a gradient; 0 for no limit.
         label_smoothing: the share of a label's weight that is spread over all labels, 0 to 1.
-        class_weights: balanced lets labels with few examples count as much as those with many.
+        class_weights: what labels count in the loss: none (all alike), balanced (those with few examples as much as
+            those with many), or weights such as `cat=2,dog=0.5`, in Python also `{"cat": 2, "dog": 0.5}`; for names
+            with a comma a JSON object. A label that is not named counts 1; 0 leaves one out.
+        sampler: shuffled shows every example once in an epoch, balanced every label equally often.
         mixup: the strength of mixing pairs of pictures (of texts the embeddings) and their labels; 0 for none.
         cutmix: the strength of pasting a part of one picture into another; 0 for none.
         mix_off: the share of all epochs, at the end, in which nothing is mixed.
@@ -79,7 +88,8 @@ class Preset:
     accumulate: int = 1
     clip_grad: float = 1.0
     label_smoothing: float = 0.1
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: str = "none"
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_off: float = 0.15
@@ -102,6 +112,8 @@ class Preset:
     accelerator: str = "auto"
 
     def __post_init__(self) -> None:
+        # However weights are given, equal ones are one text: presets compare, and go into YAML and into flags.
+        object.__setattr__(self, "class_weights", _as_text(self.class_weights))
         for name, problem in _problems(self):
             raise OptionError(f"{name}={getattr(self, name)!r} cannot be: {problem}")
 
@@ -134,7 +146,8 @@ def find(preset: str | Preset, settings: Mapping[str, Any], named: Mapping[str, 
     for name, value in settings.items():
         if name not in kinds:
             raise OptionError(f"there is no setting {name!r}{did_you_mean(name, kinds)}")
-        if not _fits(value, kinds[name]):
+        # Weights may be a mapping, too; a preset says itself what it takes.
+        if name != "class_weights" and not _fits(value, kinds[name]):
             raise OptionError(f"{name} takes {in_words(kinds[name])}, found {value!r}")
     return dataclasses.replace(preset, **settings)
 
@@ -176,6 +189,101 @@ def in_words(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a text")
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# What labels count
+
+
+def given_weights(class_weights: str, labels: Sequence[str]) -> list[float]:
+    """What each label counts, in order, where `class_weights` gives numbers; 1 for a label that is not named.
+
+    Raises:
+        OptionError: a name is none of the labels.
+    """
+    given = _read_weights(class_weights)
+    for name in given:
+        if name not in labels:
+            raise OptionError(
+                f"class_weights names {printable(name)!r}, which is no label{did_you_mean(name, labels)} (labels: "
+                f"{listed(labels, 10)})"
+            )
+    return [given.get(label, 1.0) for label in labels]
+
+
+def _as_text(class_weights: Any) -> str:
+    """`none`, `balanced`, or weights by name as one text, the same for equal weights."""
+    if isinstance(class_weights, str) and class_weights in ("none", "balanced"):
+        return class_weights
+    weights = dict(sorted(_read_weights(class_weights).items()))
+    plain = {label: int(weight) if weight == int(weight) else weight for label, weight in weights.items()}
+    if all(label == label.strip() and label.isprintable() and not re.search("^{|^$|[,=]", label) for label in plain):
+        return ",".join(f"{label}={weight!r}" for label, weight in plain.items())
+    # A file's name may hold bytes that are no UTF-8, which YAML cannot hold.
+    return json.dumps(plain, ensure_ascii=not "".join(plain).isprintable())
+
+
+def _read_weights(given: Any) -> dict[str, float]:
+    """Weights by name, from a mapping, a JSON object, or a text such as `cat=2,dog=1`."""
+    pairs: Iterable[tuple[Any, Any]]
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, str) and given.lstrip().startswith("{"):
+        pairs = _json_pairs(given)
+    elif isinstance(given, str) and "=" in given:
+        pairs = [_pair(part, given) for part in given.split(",")]
+    else:
+        near = did_you_mean(given, ("none", "balanced"), most=1) if isinstance(given, str) else ""
+        raise _no_weights(given, f"it is none, balanced, or what labels count, such as cat=2,dog=1{near}")
+    weights: dict[str, float] = {}
+    for label, weight in pairs:
+        if not isinstance(label, (str, numbers.Integral)):
+            raise _no_weights(given, f"{label!r:.40} is no name of a label")
+        if str(label) in weights:
+            raise _no_weights(given, f"{printable(str(label))!r} is named twice")
+        weights[str(label)] = _checked_weight(str(label), weight, given)
+    if not weights:
+        raise _no_weights(given, "it names no label; take none")
+    return weights
+
+
+def _json_pairs(text: str) -> list[tuple[Any, Any]]:
+    try:
+        # Pairs, because a name that stands there twice would be lost in a dict.
+        found: list[tuple[Any, Any]] = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError) as error:
+        raise _no_weights(text, 'it is no JSON object, such as {"a, b": 2, "c": 1}') from error
+    return found
+
+
+def _pair(part: str, text: str) -> tuple[str, Any]:
+    """The label and the number of `cat=2`."""
+    label, equals, number = part.rpartition("=")
+    if not equals:
+        raise _no_weights(
+            text,
+            f"{printable(part.strip(), 40)!r} has no number, as in cat=2; names with a comma stand in a JSON object, "
+            f'such as {{"a, b": 2}}',
+        )
+    try:
+        return label.strip(), float(number)
+    except ValueError:
+        return label.strip(), number
+
+
+def _checked_weight(label: str, weight: Any, given: Any) -> float:
+    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+    if is_number and (weight == 0 or _LEAST_WEIGHT <= weight <= _MOST_WEIGHT):
+        return abs(float(weight))  # of -0.0
+    raise _no_weights(
+        given,
+        f"{printable(label)!r} counts 0 (left out) or a number from 0.000001 to 1,000,000, found "
+        f"{printable(str(weight) if is_number else repr(weight), 40)}",
+    )
+
+
+def _no_weights(given: Any, problem: str) -> OptionError:
+    return OptionError(f"class_weights={printable(repr(given), 80)} cannot be: {problem}")
+
+
 def seconds(time: str) -> int:
     """`1h30m` as seconds; 0 where it has no such form."""
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", time.replace(" ", ""))
@@ -214,6 +322,12 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
         ),
         ("ema", 0 <= preset.ema < 1, "it is a decay from 0 to less than 1"),
         ("freeze", preset.freeze >= -1, "it is -1 (all but the last layer), 0 or more"),
+        (
+            "sampler",
+            preset.sampler == "shuffled" or preset.class_weights == "none",
+            f"class_weights={preset.class_weights!r} would count rare labels a second time; take class_weights=none "
+            f"with it, or sampler=shuffled",
+        ),
         ("time", not preset.time or seconds(preset.time) > 0, "it has a form such as 30s, 10m or 1h30m"),
         ("crop_scale", preset.crop_scale > 0, "a crop keeps some of the picture"),
         ("layer_decay", preset.layer_decay > 0, "it is greater than 0"),

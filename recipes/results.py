@@ -63,17 +63,36 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class NumberPrediction:
+    """The number that a model gives for one input.
+
+    Args:
+        file: the input's path, or None for a picture that came without one.
+        value: the number, in the units of the numbers in training; None where the input could not be read.
+        error: why the input could not be read, or None.
+    """
+
+    file: str | None
+    value: float | None
+    error: str | None = None
+
+    def row(self, top_k: int = 1) -> dict[str, Any]:
+        """The prediction as one flat row: file, value and error. There is one number, whatever `top_k`."""
+        return {"file": self.file, "value": self.value, "error": self.error}
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How well a model does on labelled data.
 
     Args:
         examples: how many examples were scored.
-        scores: the figures over all of them, by name, 0 to 1.
-        labels: the labels' names, in the order of the rows below.
+        scores: the figures over all of them, by name, 0 to 1; of numbers the errors in their own units, and R².
+        labels: the labels' names, in the order of the rows below; of numbers what they are called.
         per_label: for each label its figures: precision, recall and F1 (0 to 1) and its support (examples); of masks
-            IoU, Dice, precision, recall and its pixels.
-        confusion: `confusion[i][j]` examples (pixels) of label i were predicted as label j; empty where an example may
-            have several labels.
+            IoU, Dice, precision, recall and its pixels; of numbers nothing.
+        confusion: `confusion[i][j]` examples (pixels) of label i were predicted as label j; empty for numbers, and
+            where an example may have several labels.
         unreadable: files that could not be read, and so were not scored.
         worst: the examples that the model does worst on, worst first, each with its file and figures; 20 at most.
     """
@@ -81,8 +100,8 @@ class Evaluation:
     examples: int
     scores: dict[str, float]
     labels: tuple[str, ...]
-    per_label: dict[str, dict[str, float]]
-    confusion: list[list[int]]
+    per_label: dict[str, dict[str, float]] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     worst: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
@@ -108,8 +127,13 @@ class Evaluation:
         names = list(next(iter(self.per_label.values()), {}))
         rows = [(label, *(_plain(name, row[name]) for name in names)) for label, row in self.per_label.items()]
         screen = console(file)
-        screen.print(table(title, ("label", *names), rows))
-        screen.print("  ".join(f"{name} {value:.3f}" for name, value in self.scores.items()))
+        screen.print(table(title, ("label", *names), rows) if rows else title, markup=False)
+        screen.print("  ".join(f"{name} {shown(value)}" for name, value in self.scores.items()))
+
+
+def shown(value: float) -> str:
+    """A figure for people: three decimals, or three digits of what is smaller than that shows."""
+    return f"{value:.3f}" if not 0 < abs(value) < 0.01 else f"{value:.3g}"
 
 
 def _plain(name: str, value: float) -> float | int:
@@ -123,7 +147,7 @@ def plain_cell(name: str, value: Any) -> Any:
     begins with one gets a second).
     """
     if isinstance(value, float):
-        return f"{value:.6f}"
+        return f"{value:.7g}" if name == "value" else f"{value:.6f}"
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")):
         return value
     if name == "file":

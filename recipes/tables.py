@@ -48,6 +48,8 @@ class Table:
         lines: the line of the file on which each row begins, from 1; the row's number where there are no lines.
         notes: what was left out or guessed.
         names: what each row is called, where it is more than its line.
+        folder: where paths in its cells begin; empty for the folder one is in.
+        where: what to call the folder whose folders its labels are, if it was made from one.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Table:
     lines: list[int]
     notes: list[str] = field(default_factory=list)
     names: list[str] | None = None
+    folder: str = ""
+    where: str = ""
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -73,6 +77,8 @@ class Table:
             [self.lines[place] for place in places],
             self.notes,
             None if self.names is None else [self.names[place] for place in places],
+            self.folder,
+            self.where,
         )
 
 
@@ -87,9 +93,14 @@ def read_table(source: Any) -> Table:
     if not isinstance(source, (str, os.PathLike)):
         return _in_memory(source)
     path = existing(source)
-    name = printable(path)
     if os.path.isdir(path):
-        raise DataError(f"{name} is a folder; give a table ({', '.join(SUFFIXES)})")
+        raise DataError(f"{printable(path)} is a folder; give a table ({', '.join(SUFFIXES)})")
+    table = _in_file(path)
+    table.folder = os.path.dirname(path)
+    return table
+
+
+def _in_file(path: str) -> Table:
     content = _content(path)
     if content[:4] == b"PAR1" or kind_of(path) == ".parquet":
         return _parquet(path, content)

@@ -11,10 +11,11 @@ import json
 import os
 import shlex
 import signal
+import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -24,9 +25,10 @@ from recipes import artifact, presets
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
-from recipes.examples import changed_files
+from recipes.examples import Reading, changed_files
+from recipes.labelled import names_in
 from recipes.presets import Preset
-from recipes.results import Evaluation, History
+from recipes.results import Evaluation, History, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +44,18 @@ Self = TypeVar("Self", bound="Task")
 
 @dataclass
 class Task(ABC):
-    """A kind of model to fit and to predict with.
+    r"""A kind of model to fit and to predict with.
 
     Subclasses fill in `read`, `make`, `loss`, `metrics` and `evaluation`; everything else is finished here.
+
+    Args:
+        group: what stays on one side of the split: `folder` for the files of one folder, a column of the table, or a
+            regular expression whose match in a file's name says what it belongs to, such as `patient_\d+`.
+        exclude_list: a file that names examples to leave out, one on a line, as `recipes check` writes it.
     """
+
+    group: str | None = field(default=None, kw_only=True)
+    exclude_list: str | None = field(default=None, kw_only=True)
 
     #: The task's name in the shell and in model folders.
     command: ClassVar[str]
@@ -79,7 +89,7 @@ class Task(ABC):
         """Refuse at once what cannot work: data that is not there, options that are wrong."""
 
     @abstractmethod
-    def read(self, data: Any, val: Any, preset: Preset) -> Splits:
+    def read(self, data: Any, val: Any, reading: Reading) -> Splits:
         """Find the examples and split them."""
 
     @abstractmethod
@@ -310,13 +320,18 @@ class Task(ABC):
         self.check(data, chosen)
         return self._lightning(data, val, chosen, {}, quiet=True)
 
+    def reading(self, preset: Preset, thorough: bool = False) -> Reading:
+        """How the task reads data: its own options, and those of the preset that govern the split."""
+        left_out = names_in(self.exclude_list) if self.exclude_list else frozenset[str]()
+        return Reading(preset.val_fraction, preset.seed, self.group or "", left_out, thorough)
+
     # -- how it is done -----------------------------------------------------------------------------------------------
 
     def _lightning(
         self, data: Any, val: Any, preset: Preset, trainer_arguments: dict[str, Any], quiet: bool
     ) -> tuple[DataModule, TrainingModule]:
         """Read, then make the codec, the network and the Lightning parts."""
-        splits = self.read(data, val, preset)
+        splits = self.read(data, val, self.reading(preset))
         if not quiet:
             show_splits(splits)
 
@@ -471,19 +486,33 @@ def show_splits(splits: Splits) -> None:
     """Print what was found before training: examples and labels in each split, and what was left out."""
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     present = {name: part for name, part in parts.items() if part is not None}
-    counts = [part.counts() for part in present.values()]
+    console().print((_number_table if splits.train.numeric else _label_table)(present))
+    for note in splits.notes:
+        say(f"note: {note}")
+
+
+def _label_table(present: Mapping[str, Examples]) -> Any:
+    train, counts = present["train"], [part.counts() for part in present.values()]
     rows: list[tuple[object, ...]] = [
-        (label, *(count[place] for count in counts)) for place, label in enumerate(splits.train.labels)
+        (label, *(count[place] for count in counts)) for place, label in enumerate(train.labels)
     ]
     if len(rows) > _MOST_ROWS:
         rows = [*rows[:_MOST_ROWS], (f"… {len(rows) - _MOST_ROWS} more", *("" for _ in present))]
-    several = any(isinstance(target, tuple) for target in splits.train.targets[:1])
-    whole = "examples" if several else "all" if splits.train.amounts is None else "images"
+    several = any(isinstance(target, tuple) for target in train.targets[:1])
+    whole = "examples" if several else "all" if train.amounts is None else "images"
     rows.append((whole, *(len(part) for part in present.values())))
-    what = "labels" if splits.train.amounts is None else "labels, by pixels"
-    console().print(table(f"{len(splits.train.labels)} {what}", ("label", *present), rows))
-    for note in splits.notes:
-        say(f"note: {note}")
+    what = "labels" if train.amounts is None else "labels, by pixels"
+    return table(f"{len(train.labels)} {what}", ("label", *present), rows)
+
+
+def _number_table(present: Mapping[str, Examples]) -> Any:
+    figures: dict[str, Callable[[list[float]], float]] = {"lowest": min, "mean": statistics.fmean, "highest": max}
+    rows: list[tuple[object, ...]] = [
+        (word, *(shown(figure(part.targets)) if len(part) else "" for part in present.values()))
+        for word, figure in figures.items()
+    ]
+    rows.append(("examples", *(len(part) for part in present.values())))
+    return table("numbers", (present["train"].labels[0], *present), rows)
 
 
 _MOST_ROWS = 30

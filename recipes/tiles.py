@@ -47,7 +47,7 @@ def score_rows(score: Score, pixels: Tensor, height: int, width: int) -> Iterato
             done = end
         if done < height:
             needed = int(_between(done, done + 1, h, height, strip)[0][0])
-            known, first = [known[0][:, needed - first :]], needed
+            known, first = [known[0][:, needed - first :].clone()], needed
 
 
 def _between(begin: int, end: int, given: int, wanted: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,11 +75,13 @@ def _strips(score: Score, pixels: Tensor) -> Iterator[Tensor]:
             yield band
             return
         share = _ramp(band.shape[1], band)
-        sums = band * share[:, None] if sums is None else _added(sums, band * share[:, None])
-        weights = share if weights is None else _added(weights, share)
+        band = band * share[:, None]
+        if sums is not None and weights is not None:
+            band[:, : sums.shape[1]] += sums
+            share[: len(weights)] += weights
         ready = (tops[place + 1] if place + 1 < len(tops) else high) - top
-        yield sums[:, :ready] / weights[:ready, None]
-        sums, weights = sums[:, ready:], weights[ready:]
+        sums, weights = band[:, ready:].clone(), share[ready:].clone()  # a view would keep the whole band
+        yield band[:, :ready].div_(share[:ready, None])
 
 
 def _band(score: Score, pixels: Tensor, lefts: list[int]) -> Tensor:
@@ -97,7 +99,7 @@ def _band(score: Score, pixels: Tensor, lefts: list[int]) -> Tensor:
         weights[left : left + TILE] += share
     assert sums is not None
     assert weights is not None
-    return sums / weights
+    return sums.div_(weights)
 
 
 def _starts(length: int) -> list[int]:
@@ -111,11 +113,3 @@ def _ramp(length: int, like: Tensor) -> Tensor:
     """How much each row or column of a tile counts: less towards the edges, never nothing."""
     inside = torch.arange(1, length + 1, device=like.device, dtype=like.dtype)
     return torch.minimum(inside, inside.flip(0)).clamp(max=OVERLAP) / OVERLAP
-
-
-def _added(kept: Tensor, more: Tensor) -> Tensor:
-    """The sum of what is kept and what begins at the same row and reaches further."""
-    axis = 1 if more.dim() == 3 else 0
-    longer = torch.zeros_like(more)
-    longer.narrow(axis, 0, kept.shape[axis]).copy_(kept)
-    return longer + more

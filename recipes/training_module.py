@@ -80,9 +80,8 @@ class TrainingModule(pl.LightningModule):
         """Scores of one clean batch."""
         pixels, targets, lost = batch
         self.lost.update(lost)
-        scores = inference.scores_for(self.step_network, self.codec, pixels, targets)
-        self._val_loss.append((self.loss(scores, targets).detach(), len(targets)))
-        self.metrics.update(scores, targets)
+        found = inference.scores_for(self.step_network, self.codec, pixels, targets, self.metrics.update)
+        self._val_loss.append((self.loss(*found).detach(), len(targets)))
 
     def on_validation_epoch_end(self) -> None:
         """The scores over all validation examples."""

@@ -80,7 +80,7 @@ def bomb() -> bytes:
     [
         ("nowhere", "nowhere does not exist"),
         ("fotos", "did you mean photos?"),
-        ("file.png", "file.png is a file; give the folder"),
+        ("file.png", "file.png is a file, and neither a table nor a zip or tar"),
         ("empty", "empty holds no pictures (found nothing)"),
         ("flat", "flat holds 3 pictures but no folders for labels"),
         ("single", "single holds one label only, cat"),
@@ -144,7 +144,7 @@ def test_a_folder_with_everything_in_it_is_fitted_and_all_that_was_left_out_is_c
         "left out 1 picture without a label",
         "2 .heic (convert them to JPEG), 1 .txt",
         "left out 4 unreadable pictures of 24",
-        "differ only in case are kept apart: Red, red",
+        "differ only in case, spaces or how letters are encoded are kept apart: Red, red",
     ):
         assert words in said
     for silent in ("DS_Store", "Thumbs", "MACOSX", "desktop.ini"):

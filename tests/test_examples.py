@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 from collections import Counter
@@ -14,21 +15,30 @@ import pytest
 from conftest import QUICK, TINY, draw_pictures
 from PIL import Image
 
-from recipes import ImageClassifier
+from recipes import ImageClassifier, labelled
 from recipes.errors import DataError
-from recipes.examples import Splits, read_held_out, read_labelled, read_picture_folders, split_folders, stratified_split
+from recipes.examples import Examples, Reading, Splits, split_folders, stratified_split
+from recipes.image_examples import OF_FOLDERS, PICTURES
+
+NUMBERS = itertools.count()
 
 
 def put(*files: str | Path) -> None:
-    """Draw a small picture at each path."""
-    for number, file in enumerate(files):
+    """Draw a small picture at each path, each of another colour."""
+    for file in files:
+        number = next(NUMBERS)
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         form = "PNG" if Path(file).suffix.lower() not in Image.registered_extensions() else None
-        Image.new("RGB", (8, 8), (number * 20 % 255, 50, 90)).save(file, form)
+        Image.new("RGB", (8, 8), (number % 255, number // 255, 90)).save(file, form)
 
 
 def read(folder: str | Path, val: Any = None) -> Splits:
-    return read_picture_folders(folder, val, 0.25, 0)
+    labelled.check(folder, PICTURES)
+    return labelled.read(folder, val, PICTURES, Reading(0.25))
+
+
+def read_held_out(folder: str | Path, labels: tuple[str, ...]) -> Examples:
+    return labelled.read_held_out(folder, labels, OF_FOLDERS, PICTURES)
 
 
 def refusal(folder: Any, val: Any = None) -> str:
@@ -152,12 +162,12 @@ def test_the_labels_beside_a_wrong_label_cannot_act_on_the_terminal(tmp_path: Pa
 
 def test_a_file_where_a_folder_is_meant_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "cat.png")
-    assert "is a file; give the folder" in refusal(tmp_path / "cat.png")
+    assert "is a file, and neither a table nor a zip or tar; give a folder" in refusal(tmp_path / "cat.png")
 
 
-@pytest.mark.parametrize("data", [3, None, ["a"], np.zeros(3)])
+@pytest.mark.parametrize("data", [3, None, ["a"]])
 def test_what_is_no_path_is_refused(data: Any) -> None:
-    assert "expected a folder of pictures" in refusal(data)
+    assert "expected labelled pictures" in refusal(data)
 
 
 def test_an_empty_folder_is_refused_with_the_layout(tmp_path: Path) -> None:
@@ -257,8 +267,8 @@ def test_what_systems_leave_behind_is_passed_over_without_a_word(tmp_path: Path)
 
 def test_suffixes_may_be_upper_case_wrong_or_missing(tmp_path: Path) -> None:
     put(tmp_path / "a" / "1.PNG", tmp_path / "a" / "2.Jpg", tmp_path / "a" / "3", tmp_path / "a" / "4.download")
-    put(tmp_path / "b" / "1.TIF", tmp_path / "b" / "2.jpg")
-    shutil.copy(tmp_path / "b" / "1.TIF", tmp_path / "b" / "3.jpg")  # a TIFF called jpg
+    put(tmp_path / "b" / "1.TIF", tmp_path / "b" / "2.jpg", tmp_path / "b" / "3.tif")
+    (tmp_path / "b" / "3.tif").rename(tmp_path / "b" / "3.jpg")  # a TIFF called jpg
     splits = read(tmp_path)
     assert sorted(names(splits.train.inputs + splits.val.inputs)) == sorted(
         ["1.PNG", "2.Jpg", "3", "4.download", "1.TIF", "2.jpg", "3.jpg"]
@@ -391,7 +401,7 @@ def test_one_picture_of_a_label_is_trained_on(tmp_path: Path) -> None:
 
 def test_the_labels_are_those_of_the_folder_itself(tmp_path: Path) -> None:
     draw_pictures(tmp_path, 2)
-    examples = read_labelled(str(tmp_path))
+    examples = read_held_out(tmp_path, ("blue", "green", "red"))
     assert examples.labels == ("blue", "green", "red")
     assert examples.targets == [0, 0, 1, 1, 2, 2]
     assert names(examples.inputs) == ["0.png", "1.png"] * 3

@@ -17,7 +17,18 @@ import torch
 from PIL import Image, ImageCms
 
 from recipes.errors import DataError, ImageError
-from recipes.images import Augment, Preparation, ignored, left_out, looks_like_picture, opened, pictures_in, readable
+from recipes.images import (
+    Augment,
+    Preparation,
+    ignored,
+    left_out,
+    looks_like_picture,
+    measured,
+    opened,
+    pictures_in,
+    readable,
+    size_of,
+)
 
 EXACT = Preparation(size=32, resize="squash", interpolation="bilinear")
 
@@ -293,7 +304,7 @@ def test_a_transparent_array_lies_on_white() -> None:
         (np.full((8, 8, 3), 1j), "complex|ndarray"),
         (None, "NoneType"),
         ({"a": 1}, "dict"),
-        (b"cat.jpg", "bytes"),
+        (b"cat.jpg", "known format"),
         (3, "shape ()"),
         (object(), "object"),
     ],
@@ -694,3 +705,100 @@ def test_a_folder_is_walked_in_order_and_links_in_a_circle_end(tmp_path: Path) -
 def test_what_was_left_out_is_counted_by_suffix_with_a_remedy() -> None:
     words = left_out(["a.heic", "b.HEIC", "c.txt", "d"])
     assert words == "4 other files: 2 .heic (convert them to JPEG), 1 .txt, 1 without a suffix"
+
+
+# -- pictures that are no files ---------------------------------------------------------------------------------------
+
+
+class Fetched:
+    """Something in a data set that is fetched when it is needed."""
+
+    def __init__(self, found: object, name: str = "item 12") -> None:
+        self.found, self.name = found, name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def fetch(self) -> object:
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+def test_the_bytes_of_a_file_give_the_same_pixels_as_the_file(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"photo.{suffix}"
+    turned(photo(480, 320), 6).save(file, exif=oriented(6))
+    content = file.read_bytes()
+    sources = [content, bytearray(content), memoryview(content), {"bytes": content, "path": None}]
+    sources += [{"bytes": None, "path": str(file)}, {"path": file}, {"bytes": content, "path": "elsewhere.png"}]
+    for source in [*sources, *map(Fetched, [str(file), file, *sources])]:
+        np.testing.assert_array_equal(EXACT.pixels(source), EXACT.pixels(file))
+        assert size_of(source) == (480, 320)
+        assert measured(source) == measured(file)
+        assert readable(source) is None
+    assert file.read_bytes() == content
+
+
+def test_pictures_and_arrays_may_be_fetched_and_are_not_changed() -> None:
+    picture = photo(40, 30).convert("P")
+    before = picture.tobytes()
+    for source in (picture, np.asarray(photo(40, 30)), torch.from_numpy(np.array(photo(40, 30))).permute(2, 0, 1)):
+        np.testing.assert_array_equal(EXACT.pixels(Fetched(source)), EXACT.pixels(source))
+    assert picture.tobytes() == before
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (b"", "item 12 is empty (0 bytes)"),
+        (b"no picture", "item 12 is not a picture in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, PNM)"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "item 12 is not a picture in a known format"),
+        (b"<html></html>", "item 12 is a web page or drawing (HTML, XML or SVG), not a picture of pixels"),
+        ("missing.png", "item 12 (missing.png) does not exist"),
+        ({"bytes": None, "path": "missing.png"}, "item 12 (missing.png) does not exist"),
+        ({"bytes": None, "path": None}, "item 12 is empty"),
+        ({"a": 1}, "item 12 is a dict without bytes and path"),
+        (
+            None,
+            "item 12 cannot be used: expected a path, a PIL image, an array, a tensor or the bytes of a file, found",
+        ),
+        (np.full((4, 4, 3), -2.0), "item 12 cannot be used: expected pixel values 0 to 255 as integers or 0 to 1"),
+        (np.zeros((5, 5, 7)), "item 12 cannot be used: expected one picture of shape (height, width)"),
+        (KeyError("gone\nand away"), "item 12 cannot be fetched (KeyError: 'gone"),
+    ],
+)
+def test_a_fetched_thing_that_is_no_picture_is_called_by_its_name(found: object, words: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        EXACT.pixels(Fetched(found))
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+    assert readable(Fetched(found)) == caught.value.reason
+    assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason
+
+
+def test_bytes_that_are_cut_off_or_declare_too_much_are_refused_like_files(tmp_path: Path) -> None:
+    photo(64, 64).save(tmp_path / "cut.png")
+    content = (tmp_path / "cut.png").read_bytes()
+    for source in (content[:-200], {"bytes": content[:-200], "path": "cut.png"}, Fetched(content[:-200])):
+        assert str(readable(source)).startswith("is damaged (")
+    huge = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = content[:16] + huge + struct.pack(">I", zlib.crc32(b"IHDR" + huge)) + content[33:]
+    assert str(readable(bomb)).startswith("declares more pixels than is safe to open")
+    with pytest.raises(ImageError, match=r"^cut\.png is damaged"):
+        EXACT.pixels({"bytes": content[:-200], "path": "cut.png"})
+
+
+def test_what_has_no_name_is_never_called_by_its_address() -> None:
+    class Nameless:
+        def fetch(self) -> bytes:
+            return b"nothing"
+
+    with pytest.raises(ImageError, match=r"^the picture is not a picture"):
+        EXACT.pixels(Nameless())
+    with pytest.raises(ImageError, match=r"^\\x1b\[2Jevil is empty"):
+        EXACT.pixels(Fetched(b"", "\x1b[2Jevil"))
+
+
+def test_an_array_that_is_no_picture_is_not_readable_for_the_same_reason() -> None:
+    assert str(readable(np.full((4, 4, 3), -2.0))).endswith("pass the picture before normalisation)")

@@ -1,4 +1,4 @@
-"""Images with their masks: which masks follow their image's EXIF orientation, and splits in which something counts."""
+"""Images with their masks: EXIF orientation of masks, splits in which something counts, a folder for each image."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import recipes
+from recipes import Segmenter
 from recipes.errors import DataError
 from recipes.mask_examples import read_masked
 from recipes.masks import upright
@@ -78,3 +80,39 @@ def test_a_part_that_is_given_for_validation_and_has_nothing_that_counts_is_refu
         photos(tmp_path / part, 1, mask, (12, 6))
     with pytest.raises(DataError, match="not one pixel counts in the 3 masks for validation, all are to be ignored"):
         read_masked(tmp_path / "data", tmp_path / "other")
+
+
+def nuclei(root: Path, number: int, seed: int = 0) -> Path:
+    """Bright discs on a dark ground as the Data Science Bowl 2018 has them: ID/images/ID.png, a file for each disc."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:48, :64]
+    for place in range(number):
+        folder = root / f"{seed}{place}f3a"
+        discs = []
+        for _ in range(rng.integers(1, 5)):
+            row, column, radius = rng.integers(6, 42), rng.integers(6, 58), rng.integers(4, 10)
+            discs.append((rows - row) ** 2 + (columns - column) ** 2 < radius**2)
+        image = np.where(np.any(discs, 0), 200, 30)[..., None].repeat(3, 2) + rng.normal(0, 15, (48, 64, 3))
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir(parents=True)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{folder.name}.png")
+        for count, disc in enumerate(discs):
+            Image.fromarray(disc).save(folder / "masks" / f"{place}c{count}e.png")
+    return root
+
+
+def test_a_segmenter_learns_from_folders_with_a_file_for_each_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nuclei(tmp_path / "bowl" / "stage1_train", 8)
+    task = Segmenter(backbone="test_resnet", pretrained=False, size=32)
+    task.fit(tmp_path / "bowl", epochs=4, batch_size=4, lr=1e-2, layer_decay=1.0, precision="32", workers=0)
+    assert "for an object each; together they are the label object" in " ".join(capsys.readouterr().err.split())
+    assert task.codec is not None
+    assert task.codec.labels == ("background", "object")
+    model = recipes.load(task.save(tmp_path / "model"))
+    evaluation = model.evaluate(nuclei(tmp_path / "others", 4, seed=1))
+    assert sum(map(sum, evaluation.confusion)) == 4 * 48 * 64
+    assert evaluation.scores["mean_iou"] > 0.6
+    (picture, *_) = sorted((tmp_path / "others").glob("*/images/*.png"))
+    assert model.predict(picture)[0].areas["object"] > 0

@@ -1055,3 +1055,165 @@ def test_a_model_that_learned_from_regions_reads_no_single_files(tmp_path: Path)
     put(tmp_path)
     with pytest.raises(DataError, match="the model learned from several files or regions"):
         read_masked_held_out(tmp_path, ("background", "cell"), MaskCode("coco"))
+
+
+# -- folds ------------------------------------------------------------------------------------------------------------
+
+
+def put_table(tmp_path: Path, cells: list[Any], column: str = "fold", number: int | None = None) -> Path:
+    put(tmp_path, number=len(cells) if number is None else number)
+    rows = [f"image,{column},mask", *(f"images/{n}.jpg,{cell},masks/{n}.png" for n, cell in enumerate(cells))]
+    (tmp_path / "data.csv").write_text("\n".join(rows))
+    return tmp_path / "data.csv"
+
+
+@pytest.mark.parametrize("column", ["fold", "Folds", "kfold"])
+@pytest.mark.parametrize("form", ["{}", "{}.0"])
+def test_the_highest_fold_of_a_table_is_for_validation(tmp_path: Path, column: str, form: str) -> None:
+    splits, _ = read(put_table(tmp_path, [form.format(n % 4) for n in range(10)], column))
+    assert names(splits.val.inputs) == ["3.jpg", "7.jpg"]
+    assert (len(splits.train), splits.test) == (8, None)
+    assert "0 to 2 for training" in note(splits, f"took fold 3 of column '{column}' for validation")
+
+
+def test_a_fold_column_may_name_splits_and_a_split_column_comes_first(tmp_path: Path) -> None:
+    splits, _ = read(put_table(tmp_path / "words", ["train", "val", "Test", "train"]))
+    assert (names(splits.train.inputs), names(splits.val.inputs), splits.notes) == (["0.jpg", "3.jpg"], ["1.jpg"], [])
+    path = put_table(tmp_path / "both", ["0,train", "1,val", "2,train"], "fold,split")
+    splits, _ = read(path)
+    assert (names(splits.val.inputs), splits.notes) == (["1.jpg"], [])
+
+
+def test_folds_of_rows_that_are_left_out_do_not_count(tmp_path: Path) -> None:
+    splits, _ = read(put_table(tmp_path, [0, 1, 2, 1, 9], number=4))
+    assert names(splits.val.inputs) == ["2.jpg"]
+    assert "masks/4.png" in note(splits, "do not exist") or "images/4.jpg" in note(splits, "do not exist")
+    note(splits, "took fold 2")
+
+
+def test_a_wrong_fold_is_named_with_its_line(tmp_path: Path) -> None:
+    assert "data.csv, line 4: the fold is 'x'; expected a whole number" in refusal(put_table(tmp_path, [0, 1, "x", 1]))
+
+
+def test_what_a_table_has_for_validation_is_left_out_with_a_count_where_other_is_given(tmp_path: Path) -> None:
+    splits, _ = read(put_table(tmp_path / "data", [0, 1, 2, 2, 0]), put(tmp_path / "other", number=3))
+    assert (len(splits.train), len(splits.val)) == (3, 3)
+    assert "left out 2 images of" in note(splits, "as others are given")
+
+
+# -- a folder for each image ------------------------------------------------------------------------------------------
+
+
+def put_folders(root: Path, masks: Callable[[int], dict[str, Any]], number: int = 5, name: str = "cell{}") -> Path:
+    """Draw images as the Data Science Bowl 2018 has them: ID/images/ID.png and ID/masks/."""
+    for count in range(number):
+        own = root / name.format(count)
+        put_image(own / "images" / f"{own.name}.png", count)
+        for mask, pixels in masks(count).items():
+            put_mask(own / "masks" / f"{mask}.png", pixels)
+    return root
+
+
+def objects(count: int) -> dict[str, Any]:
+    """An object in each file, under a name that no other has; the third image has a single one."""
+    every = blocks(0, *range(1, 4), seed=count)
+    return {f"{count}f{place}a": (every == place + 1) * np.uint8(255) for place in range(1 if count == 2 else 3)}
+
+
+@pytest.mark.parametrize("way", ["", "stage1_train", "train"])
+def test_objects_that_have_a_file_each_are_one_label(tmp_path: Path, way: str) -> None:
+    put_folders(tmp_path / way, objects)
+    check_masked(tmp_path)
+    splits, code = read(tmp_path)
+    assert splits.train.labels == ("background", "object")
+    assert code.kind == "files"
+    for count, mask in enumerate(masks_of(splits, code)):
+        assert (mask == np.logical_or.reduce([one > 0 for one in objects(count).values()])).all()
+    assert splits.notes == [
+        "took the 13 masks of 5 images for an object each; together they are the label object",
+    ]
+    assert sorted(splits.record()["train"] + splits.record()["val"])[0] == os.path.join(
+        way, "cell0", "images", "cell0.png"
+    )
+    assert len(splits.fingerprints) == 5 + 13
+    assert len(read_masked_held_out(tmp_path, splits.train.labels, code)) == 5
+
+
+@pytest.mark.parametrize("pattern", ["{}", "mask_{}", "object{}", "cell{count}-{}"])
+def test_objects_may_be_numbered_anew_in_each_image(tmp_path: Path, pattern: str) -> None:
+    def numbered(count: int) -> dict[str, Any]:
+        return {pattern.format(place, count=count): mask for place, mask in enumerate(objects(count).values())}
+
+    splits, _ = read(put_folders(tmp_path, numbered))
+    assert splits.train.labels == ("background", "object")
+
+
+def test_objects_are_called_as_the_labels_say_and_as_the_model_knows_them(tmp_path: Path) -> None:
+    splits, code = read(put_folders(tmp_path, objects), labels=["background", "nucleus"])
+    assert splits.train.labels == ("background", "nucleus")
+    assert read_masked_held_out(tmp_path, splits.train.labels, code).labels == splits.train.labels
+    assert "there is no label 'a'" in refusal(tmp_path, labels=["a", "b"])
+
+
+@pytest.mark.parametrize("pattern", ["{}", "cell{count}_{}"])
+def test_names_that_come_again_with_each_image_are_labels(tmp_path: Path, pattern: str) -> None:
+    def labelled(count: int) -> dict[str, Any]:
+        found = {"wall": blocks(0, 255), "nucleus": blocks(0, 0, 255)}
+        return {pattern.format(name, count=count): mask for name, mask in found.items() if (count, name) != (1, "wall")}
+
+    splits, code = read(put_folders(tmp_path, labelled))
+    assert splits.train.labels == ("background", "nucleus", "wall")
+    found = masks_of(splits, code)
+    assert (found[0] == blocks(0, 2, 1)).all()
+    assert (found[1] == blocks(0, 0, 1)).all()
+    assert splits.notes == ["took the names of masks for labels: nucleus, wall"]
+    splits, _ = read(tmp_path, suffix="wall")
+    assert splits.train.labels == ("background", "foreground")
+    assert "left out 5 masks without wall" in " ".join(splits.notes)
+    assert "left out 1 image without a mask" in " ".join(splits.notes)
+    assert "no mask's name begins or ends with suffix='mauer'" in refusal(tmp_path, suffix="mauer")
+
+
+def test_one_file_in_each_folder_of_masks_is_a_mask_as_everywhere(tmp_path: Path) -> None:
+    splits, code = read(put_folders(tmp_path, lambda count: {f"any{count}": blocks(0, 1, 2, 255, seed=count)}))
+    assert (splits.train.labels, code.kind) == (("class_0", "class_1", "class_2"), "values")
+    for count, mask in enumerate(masks_of(splits, code)):
+        assert (mask == blocks(0, 1, 2, IGNORED, seed=count)).all()
+    assert "5 folders" in note(splits, "took the image and the mask")
+
+
+def test_folders_without_an_image_or_without_masks_are_counted_and_named(tmp_path: Path) -> None:
+    put_folders(tmp_path, objects)
+    for name in ("cell5", "cell6"):
+        put_image(tmp_path / name / "images" / f"{name}.png")
+    (tmp_path / "cell6" / "masks").mkdir()
+    put_mask(tmp_path / "cell7" / "masks" / "a.png", blocks(0, 255))
+    for number in range(2):
+        put_image(tmp_path / "cell8" / "images" / f"{number}.png")
+    put_mask(tmp_path / "cell8" / "masks" / "a.png", blocks(0, 255))
+    put_image(tmp_path / "preview.png")
+    (tmp_path / "cell1" / "notes.txt").write_text("hello")
+    splits, code = read(tmp_path)
+    assert len(masks_of(splits, code)) == 5
+    assert "2 folders without a mask: " in (said := " ".join(splits.notes))
+    assert all(str(tmp_path / name) in note(splits, "without a mask") for name in ("cell5", "cell6"))
+    assert str(tmp_path / "cell7") in note(splits, "left out 1 folder without an image")
+    assert str(tmp_path / "cell8") in note(splits, "left out 1 folder with several images")
+    assert str(tmp_path / "preview.png") in note(splits, "left out 1 picture beside")
+    assert "1 .txt" in said
+
+
+def test_folders_of_images_lie_in_splits(tmp_path: Path) -> None:
+    for part, number in (("stage1_train", 4), ("stage1_validation", 2), ("stage1_test", 3)):
+        put_folders(tmp_path / part, objects, number, part + "{}")
+    put_image(tmp_path / "stage2" / "a" / "images" / "a.png")
+    splits, _ = read(tmp_path)
+    assert splits.test is not None
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (4, 2, 3)
+    assert str(tmp_path / "stage2") in note(splits, "which holds no images with masks")
+
+
+def test_data_sets_side_by_side_are_no_folders_of_images(tmp_path: Path) -> None:
+    for name in ("liver", "lung"):
+        put(tmp_path / name)
+    assert f"did you mean {tmp_path / 'liver'}?" in refusal(tmp_path)

@@ -17,11 +17,14 @@ import pytest
 
 from recipes.codec import rebuilt
 from recipes.errors import DataError, OptionError
-from recipes.examples import Splits, stratified_split
-from recipes.text_examples import TextColumns, check_texts, gathered_texts, lines_of, read_texts, read_texts_held_out
+from recipes.columns import Columns
+from recipes.examples import Examples, Reading, Splits, stratified_split
+from recipes.labelled import check, read_held_out
+from recipes.labelled import read as read_labelled
+from recipes.text_examples import TEXTS, gathered_texts, lines_of
 
-COLUMNS = TextColumns(("text",), ("label",), False)
-PAIR = TextColumns(("premise", "hypothesis"), ("label",), False)
+COLUMNS = Columns(("text",), ("label",), False)
+PAIR = Columns(("premise", "hypothesis"), ("label",), False)
 WORDS = "red green blue small large round flat warm cold new old fast slow high low dry wet soft hard dark".split()  # noqa: SIM905
 
 
@@ -35,10 +38,14 @@ def table_text(texts: list[str], labels: list[Any], header: str = "text,label") 
     return "\n".join([header, *(f"{text},{label}" for text, label in zip(texts, labels, strict=True))])
 
 
-def read(data: Any, val: Any = None, **changes: Any) -> Splits:
-    options: dict[str, Any] = {"text": None, "label": None, "multi_label": None, "fraction": 0.2, "seed": 0}
-    check_texts(data)
-    return read_texts(data, val, **{**options, **changes})
+def read(data: Any, val: Any = None, *, seed: int = 0, fraction: float = 0.2, **changes: Any) -> Splits:
+    check(data, TEXTS)
+    options = {"column" if name == "text" else name: value for name, value in changes.items()}
+    return read_labelled(data, val, TEXTS, Reading(fraction, seed), **options)
+
+
+def read_texts_held_out(data: Any, labels: tuple[str, ...], columns: Columns) -> Examples:
+    return read_held_out(data, labels, columns, TEXTS)
 
 
 def refusal(data: Any, val: Any = None, **changes: Any) -> str:
@@ -85,7 +92,7 @@ def test_a_table_becomes_texts_and_places_of_labels(tmp_path: Path) -> None:
     assert [lines[name] for name in splits.record()["val"]] == splits.val.inputs
     assert [*splits.fingerprints] == ["data.csv"]
     assert splits.code == COLUMNS
-    assert rebuilt(TextColumns, json.loads(json.dumps(splits.code.__dict__))) == COLUMNS
+    assert rebuilt(Columns, json.loads(json.dumps(splits.code.__dict__))) == COLUMNS
     assert read(path).val.inputs == splits.val.inputs
     assert read(path, seed=1).val.inputs != splits.val.inputs
 
@@ -286,7 +293,7 @@ def test_columns_are_found_by_what_they_are_called_or_hold(
     data = {name: others.get(name, labels) for name in names}
     data[found[0]] = texts
     splits = read(data)
-    assert (splits.code.text + splits.code.label) == found
+    assert (splits.code.inputs + splits.code.label) == found
     assert everything(splits) == dict(zip(texts, labels, strict=True))
     words = f"took column {found[0]!r} as text and {found[1]!r} as label; name others with text=... and label=..."
     assert (words in splits.notes) == guessed
@@ -297,7 +304,7 @@ def test_columns_that_are_named_are_taken_and_misspelled_ones_are_refused() -> N
     data = {"first": texts, "Second, too": texts[::-1], "kind": labels, "split": ["train", "odd"] * 10, "other": labels}
     del data["split"]
     splits = read(data, text="Second, too", label="KIND")
-    assert (splits.code.text, splits.code.label) == (("Second, too",), ("kind",))
+    assert (splits.code.inputs, splits.code.label) == (("Second, too",), ("kind",))
     assert splits.notes == []
     for changes, words in (
         (
@@ -319,7 +326,7 @@ def test_columns_that_are_named_are_taken_and_misspelled_ones_are_refused() -> N
         ({"text": some()[0]}, "(dict) has no column of labels (columns: text); name it with label=..."),
         ({"a": [1, 2, 3, 4], "label": list("xyxy")}, "(dict) has no column of texts (columns: a, label)"),
         ({"text": some()[0], "toxic": [0, 1] * 10, "mild": [1, 0] * 10}, "name one, or all that are labels, as in"),
-        ({"text": some()[0], "label": ["x"] * 20}, "column label of (dict) has one label only, 'x'"),
+        ({"text": some()[0], "label": ["x"] * 20}, "column label of (dict) holds one label only, x;"),
         ({"text": some(60)[0], "label": np.linspace(0, 1, 60)}, "has 60 different values in 60 rows, like numbers"),
         ({"text": some(60)[0], "label": [f"id{n}" for n in range(60)]}, "name the column of labels with label=..."),
         ({"text": ["", " "], "label": ["x", "y"]}, "no row of (dict) has a text and a label (2 rows)"),
@@ -327,7 +334,7 @@ def test_columns_that_are_named_are_taken_and_misspelled_ones_are_refused() -> N
         ({"test": {"text": ["a"], "label": ["x"]}}, "found texts for test and none for training"),
         ((["a", "b"], ["x"]), "expected as many labels as texts, found 2 texts and 1 label"),
         (["a", "b"], "expected labelled texts, found list of 2"),
-        ((["a", "b"], np.eye(2)), "expected labelled texts, found tuple of 2"),
+        ((["a", "b"], np.eye(2)), "are lists of 0 and 1; give lists of names"),
         ((["a", "b"], [[1, 0], [0, 1]]), "are lists of 0 and 1; give lists of names instead"),
         (None, "expected labelled texts, found NoneType"),
         (3, "expected labelled texts, found int"),
@@ -348,7 +355,7 @@ def test_paths_that_cannot_be_meant_are_refused_at_once(tmp_path: Path) -> None:
         (tmp_path / "nested", f"did you mean {tmp_path / 'nested' / 'data'}?"),
     ):
         with pytest.raises(DataError) as caught:
-            check_texts(path)
+            check(path, TEXTS)
         assert words in str(caught.value)
 
 
@@ -359,7 +366,7 @@ def test_pairs_are_found_by_their_names(names: tuple[str, str]) -> None:
     texts, labels = some()
     splits = read({"id": list(range(20)), names[0]: texts, names[1]: texts[::-1], "label": labels})
     assert everything(splits) == dict(zip(zip(texts, texts[::-1], strict=True), labels, strict=True))
-    assert splits.code.text == names
+    assert splits.code.inputs == names
     assert splits.notes == []
 
 
@@ -371,7 +378,7 @@ def test_pairs_may_be_named_or_given_as_pairs_and_lose_those_with_an_empty_half(
     assert splits.train.inputs[0] == (texts[0], other[0])
     assert note(splits, "empty") == "left out 1 row of (dict) with an empty text: row 20"
     lists = read((list(zip(texts, other, strict=True)), labels))
-    assert lists.code.text == ("text_a", "text_b")
+    assert lists.code.inputs == ("text_a", "text_b")
     assert everything(lists) == everything(splits)
 
 
@@ -380,7 +387,7 @@ def test_a_table_without_a_header_is_read_by_what_it_holds(tmp_path: Path) -> No
     path = put(tmp_path / "data.csv", table_text(texts, labels, f"{texts[0]} again,a"))
     splits = read(path)
     assert len(everything(splits)) == 21
-    assert (splits.code.text, splits.code.label) == (("1",), ("2",))
+    assert (splits.code.inputs, splits.code.label) == (("1",), ("2",))
     assert note(splits, "looks like data")
     assert note(splits, "took column '1' as text and '2' as label")
 
@@ -476,7 +483,7 @@ def test_several_labels_are_found_in_a_cell(
 ) -> None:
     texts, _ = some()
     splits = read({"text": texts, name: cells * 5}, **changes)
-    assert splits.code == TextColumns(("text",), (columns[0],), True, columns[1])
+    assert splits.code == Columns(("text",), (columns[0],), True, columns[1])
     assert everything(splits) == dict(zip(texts, [("a", "b"), ("b",), ("a",), ("a", "b")] * 5, strict=True))
 
 
@@ -624,9 +631,9 @@ def test_held_out_texts_need_known_labels_and_may_have_other_columns() -> None:
         read_texts_held_out({"text": ["x", "y"]}, ("bad", "good"), COLUMNS)
     with pytest.raises(DataError, match="the labels are lists"):
         read_texts_held_out(
-            {"text": ["x", "y"], "label": [["a"], ["b"]]}, ("a", "b"), TextColumns(("t",), ("l",), False)
+            {"text": ["x", "y"], "label": [["a"], ["b"]]}, ("a", "b"), Columns(("t",), ("l",), False)
         )
-    several = TextColumns(("text",), ("a", "b"), True)
+    several = Columns(("text",), ("a", "b"), True)
     flags = {"text": ["x", "y", "z"], "a": [1, 1, 0], "b": [0, 1, 0]}
     assert read_texts_held_out(flags, ("a", "b"), several).targets == [(0,), (0, 1), ()]
     with pytest.raises(DataError, match="lacks 1 column of training: b"):
@@ -692,7 +699,7 @@ def test_a_table_gives_the_column_of_training_or_the_one_that_holds_texts(
     assert gathered_texts(records, COLUMNS) == texts
     assert gathered_texts(iter(records), COLUMNS) == texts
     assert capsys.readouterr().err == ""
-    other = TextColumns(("review",), ("label",), False)
+    other = Columns(("review",), ("label",), False)
     assert gathered_texts({"label": ["x"] * 4, "sentence": texts}, other) == texts
     assert "note: took column sentence of (dict) as text" in capsys.readouterr().err
     assert gathered_texts(put(tmp_path / "d.csv", "greeting\nhello, you\nbye\n"), COLUMNS) == ["hello, you", "bye"]

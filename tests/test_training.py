@@ -15,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchmetrics import MeanAbsoluteError, MetricCollection
+from torchmetrics.classification import BinaryAccuracy
 
 import recipes
 from recipes import ImageClassifier, Preset, artifact, backbones, data, preparing
@@ -253,7 +255,9 @@ def test_the_mirrored_prediction_is_the_mean_of_both(photos: Path) -> None:
     np.testing.assert_allclose(list(one.scores.values()), list(two.scores.values()), atol=1e-5)
 
 
-def test_the_better_loss_decides_among_equal_scores() -> None:
+def kept(name: str, metric: Any, epochs: list[tuple[float, float]]) -> tuple[int | None, bool]:
+    """The epoch that is kept of those with these scores and losses, and whether training was stopped."""
+
     class Trainer:
         sanity_checking = False
         should_stop = False
@@ -262,15 +266,22 @@ def test_the_better_loss_decides_among_equal_scores() -> None:
     module = object.__new__(TrainingModule)
     nn.Module.__init__(module)
     module.network = nn.Linear(1, 1)  # type: ignore[assignment]
-    module.decisive = "accuracy"
+    module.decisive, module.metrics = name, MetricCollection({name: metric})
     keep = KeepBest(patience=2)
     trainer: Any = Trainer()
-    for epoch, (accuracy, loss) in enumerate([(0.5, 1.0), (0.5, 0.9), (0.4, 0.1), (0.5, 0.95)]):
+    for epoch, (score, loss) in enumerate(epochs):
         trainer.current_epoch = epoch
-        module.validation = {"val_loss": loss, "accuracy": accuracy}
+        module.validation = {"val_loss": loss, name: score}
         keep.on_validation_end(trainer, module)
-    assert keep.best_epoch == 2
-    assert trainer.should_stop
+    return keep.best_epoch, trainer.should_stop
+
+
+def test_the_better_loss_decides_among_equal_scores() -> None:
+    assert kept("accuracy", BinaryAccuracy(), [(0.5, 1.0), (0.5, 0.9), (0.4, 0.1), (0.5, 0.95)]) == (2, True)
+
+
+def test_of_an_error_the_lowest_is_kept() -> None:
+    assert kept("mae", MeanAbsoluteError(), [(5.0, 1.0), (3.0, 1.0), (4.0, 0.1), (6.0, 1.0)]) == (2, True)
 
 
 def test_a_time_budget_ends_the_run_with_a_model(photos: Path) -> None:

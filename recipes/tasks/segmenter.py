@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from recipes import images, mask_examples, mask_keys, mask_pairs
-from recipes.codec import Codec, gathered_pictures
+from recipes.codec import Codec
 from recipes.crops import IGNORED, Dense, DensePreparation
 from recipes.errors import OptionError
+from recipes.image_examples import gathered
 from recipes.images import Augment
 from recipes.mask_prediction import MaskPrediction, first_is_shown
 from recipes.masks import MaskCode
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from recipes.backbones import Network
-    from recipes.examples import Examples, Splits
+    from recipes.examples import Examples, Reading, Splits
 
 # Images whose longer side is longer than this are shown smaller to the network, unless `scale` says otherwise.
 _LONGEST = 1024
@@ -107,8 +108,8 @@ class SegmenterCodec(Codec):
         ]
 
     def gather(self, inputs: Any) -> list[Any]:
-        """Paths, directories, globs, PIL images, arrays, tensors, or lists of these, as a flat list."""
-        return gathered_pictures(inputs)
+        """Paths, directories, globs, pictures, arrays, tables, data sets, or lists of these, as a flat list."""
+        return gathered(inputs, None)
 
 
 @dataclass
@@ -176,7 +177,7 @@ class Segmenter(Task):
         mask_networks.check(self.architecture, self.backbone, pretrained=self.pretrained, weights=self.weights)
         backbones.check_optimizer(preset.optimizer)
 
-    def read(self, data: Any, val: Any, preset: Preset) -> Splits:
+    def read(self, data: Any, val: Any, reading: Reading) -> Splits:
         """Find the images with their masks and split them."""
         splits, code = mask_examples.read_masked(
             data,
@@ -185,8 +186,8 @@ class Segmenter(Task):
             colours=self.colours,
             ignore=self.ignore,
             suffix=self.suffix,
-            fraction=preset.val_fraction,
-            seed=preset.seed,
+            fraction=reading.fraction,
+            seed=reading.seed,
         )
         from recipes import mask_networks
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from recipes import labelled
 from recipes.classifier import Classifier, ClassifierCodec
+from recipes.columns import Columns
 from recipes.errors import DataError, OptionError
 from recipes.presets import NGRAM_PRESETS, TEXT_PRESETS, Preset
-from recipes.text_examples import TextColumns, check_texts, gathered_texts, read_texts, read_texts_held_out
+from recipes.text_examples import TEXTS, gathered_texts
 from recipes.texts import NGRAMS, NGrams, Tokens, checked, cut, stacked
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from recipes.backbones import Network
     from recipes.codec import Codec
-    from recipes.examples import Examples, Splits
+    from recipes.examples import Examples, Reading, Splits
     from recipes.images import Augment
 
 
@@ -36,14 +38,14 @@ class TextClassifierCodec(ClassifierCodec):
     """
 
     preparation: Tokens | NGrams
-    columns: TextColumns
+    columns: Columns
     ragged: ClassVar[bool] = True
     things: ClassVar[str] = "texts"
 
     @property
     def pair(self) -> bool:
         """Whether an input is a pair of texts."""
-        return len(self.columns.text) == 2
+        return len(self.columns.inputs) == 2
 
     def encode(self, source: Any) -> NDArray[np.int32]:
         """The numbers of the text, shape (windows, channels, length); negative ones are none."""
@@ -129,7 +131,7 @@ class TextClassifier(Classifier):
 
     def check(self, data: Any, preset: Preset) -> None:
         """Refuse missing data, unknown backbones, and settings for pictures, before anything is read."""
-        check_texts(data)
+        labelled.check(data, TEXTS)
         for name in self.foreign:
             # A preset of one's own has crops and mirrored pictures unless it says otherwise.
             if name not in ("crop_scale", "hflip") and getattr(preset, name) not in (0, False, "none"):
@@ -146,22 +148,22 @@ class TextClassifier(Classifier):
         text_networks.check(self.backbone, pretrained=self.pretrained)
         backbones.check_optimizer(preset.optimizer)
 
-    def read(self, data: Any, val: Any, preset: Preset) -> Splits:
+    def read(self, data: Any, val: Any, reading: Reading) -> Splits:
         """Find the texts with their labels and split them."""
-        return read_texts(
+        return labelled.read(
             data,
             val,
-            text=self.text,
+            TEXTS,
+            reading,
+            column=self.text,
             label=self.label,
             multi_label=self.multi_label,
-            fraction=preset.val_fraction,
-            seed=preset.seed,
         )
 
     def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
         """Find labelled texts to score the model on."""
         assert isinstance(self.codec, TextClassifierCodec)
-        return read_texts_held_out(data, labels, self.codec.columns)
+        return labelled.read_held_out(data, labels, self.codec.columns, TEXTS)
 
     def make(self, splits: Splits, preset: Preset) -> tuple[Codec, Network]:
         """The backbone with a last layer for these labels, and how it reads texts."""
@@ -179,7 +181,7 @@ class TextClassifier(Classifier):
             pretrained=self.pretrained,
             length=self.length,
             windows=self.windows,
-            pair=len(columns.text) == 2,
+            pair=len(columns.inputs) == 2,
         )
         codec = TextClassifierCodec(labels, tokens, columns, thresholds=thresholds)
         long = sum(map(cut, splits.train.encoded(codec)))

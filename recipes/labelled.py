@@ -1,0 +1,666 @@
+"""Labelled examples from tables: the one way in for every task whose inputs have labels or numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+import zlib
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from recipes import sources
+from recipes.columns import Columns, columns_in, find_columns, find_number_column, label_names, numbers
+from recipes.display import counted, listed, say
+from recipes.errors import DataError, OptionError, did_you_mean, printable
+from recipes.examples import SPLITS, Examples, Reading, Splits, below, fingerprint, in_threads, strata, stratified_split
+from recipes.findings import Finding
+from recipes.sources import Kind, Source
+from recipes.tables import Table, existing
+
+# Of fewer rows nothing can be said from how many different labels they have.
+_LARGE = 50
+
+_USE = {"train": "training", "val": "validation", "test": "testing"}
+
+
+@dataclass
+class Rows:
+    """Inputs with their labels, as a table has them.
+
+    Args:
+        title: what to call the table.
+        inputs: the inputs.
+        targets: the names of each one's labels, or its number.
+        names: what each row is called; None where inputs are paths, which name themselves.
+        groups: what each row belongs to, where that was asked for.
+        where: what to call the column of labels, or the folder whose folders are labels.
+        root: the folder below which paths are named.
+    """
+
+    title: str
+    inputs: list[Any]
+    targets: list[Any]
+    names: list[str] | None
+    groups: list[Hashable] | None = None
+    where: str = ""
+    root: str = ""
+
+    def name(self, place: int) -> str:
+        """What the row at a place is called: by its table, or by its file's name below the root."""
+        return below(self.inputs[place], self.root) if self.names is None else self.names[place]
+
+    def take(self, places: Sequence[int]) -> Rows:
+        """The rows at these places, in this order."""
+        return Rows(
+            self.title,
+            [self.inputs[place] for place in places],
+            [self.targets[place] for place in places],
+            None if self.names is None else [self.names[place] for place in places],
+            None if self.groups is None else [self.groups[place] for place in places],
+            self.where,
+            self.root,
+        )
+
+
+@dataclass
+class Sifted:
+    """What a look at all inputs found.
+
+    Args:
+        forms: by split and row, what is equal for copies of an input; None for an input without copies.
+        exact: by split and row, what is equal for copies to the last byte or letter.
+        unreadable: by split, files that were left out.
+    """
+
+    forms: dict[str, list[Hashable]]
+    exact: dict[str, list[Hashable]]
+    unreadable: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Missing(str):
+    """The path of a file that does not exist."""
+
+
+class Inputs(Kind):
+    """What the inputs of a task are, for the reader that tasks with labels share."""
+
+    #: What a row without one has.
+    empty: ClassVar[str]
+    #: The most columns that hold one.
+    most: ClassVar[int] = 1
+    #: How copies are alike that are the same in every detail.
+    exactly: ClassVar[str]
+    #: Whether texts are paths.
+    files: ClassVar[bool]
+
+    @abstractmethod
+    def find(self, table: Table, taken: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+        """The columns of inputs, and whether others may do."""
+
+    @abstractmethod
+    def cells(self, table: Table, columns: tuple[str, ...]) -> list[Any]:
+        """Each row's input; None where there is none, and `Missing` where it names a file that is not there."""
+
+    @abstractmethod
+    def sift(self, rows: dict[str, Rows], reading: Reading, notes: list[str]) -> Sifted:
+        """Look at all inputs, leave out in place what cannot be read, and find copies."""
+
+    def hint(self, where: str, label: str) -> str:
+        """What may be meant where there is one label only."""
+        return ""
+
+    def content(self, source: Any) -> Any:
+        """What a fingerprint is taken of where an input is no file."""
+        return str(source)
+
+
+def check(data: Any, inputs: Inputs) -> None:
+    """Refuse at once what is not there or cannot hold labelled inputs.
+
+    Raises:
+        DataError: what was found instead, and what to do.
+    """
+    sources.check(data, inputs)
+
+
+def read(
+    data: Any,
+    val: Any,
+    inputs: Inputs,
+    reading: Reading,
+    *,
+    column: str | None = None,
+    label: str | None = None,
+    multi_label: bool | None = None,
+    regression: bool = False,
+) -> Splits:
+    """Inputs with their labels, wherever they are, for training, for validation and perhaps for testing.
+
+    Args:
+        data: a folder, a table, a data frame, a data set, two lists, or a dict of any of these by split.
+        val: the same for validation, or None to find or split it.
+        inputs: what inputs are.
+        reading: how to split, and what to leave out.
+        column: the column of inputs, or two separated by a comma; found if None.
+        label: the column of labels, or several of 0 and 1, separated by commas; found if None.
+        multi_label: whether an input may have several labels; found if None.
+        regression: whether labels are numbers to predict.
+
+    Raises:
+        DataError: there are no inputs with two labels or more.
+        OptionError: there is no such column.
+    """
+    source = sources.find(data, inputs)
+    given = None if val is None else sources.find(val, inputs)
+    if "train" not in source.tables:
+        raise DataError(
+            f"found {inputs.thing}s for {listed(source.tables)} and none for training; call these train, as in "
+            f"train.csv"
+        )
+    if regression:
+        columns, guess = find_number_column(source.tables["train"], inputs, column, label)
+    else:
+        columns, guess = find_columns(source.tables["train"], inputs, column, label, multi_label)
+    notes = [*source.notes, *guess]
+    if given is not None:
+        source.tables["val"] = next(given.tables[part] for part in ("val", "train", "test") if part in given.tables)
+        notes += given.notes
+    rows = _rows_by_part(source, given is not None, columns, inputs, reading, regression, notes)
+    if reading.left_out:
+        _leave_out(rows, reading.left_out, notes)
+    labels = columns.label if regression else _checked_labels(rows["train"], columns, inputs, notes)
+    for part, own in rows.items():
+        if not regression:
+            rows[part] = _known(own, labels, reading, notes)
+    sifted = inputs.sift(rows, reading, notes)
+    if not regression:
+        _check_left(rows["train"], labels, inputs)
+    found = {part: _examples(own, labels, columns, regression) for part, own in rows.items()}
+    for part, lost in sifted.unreadable.items():
+        found[part].unreadable = lost
+    _note_copies(rows, sifted, inputs, regression, notes)
+    _note_groups(rows, notes)
+    train, held_out = found["train"], found.get("val")
+    if held_out is None:
+        groups = united(sifted.forms["train"], rows["train"].groups)
+        targets = strata(train.targets) if regression else train.targets
+        kept, out = stratified_split(targets, reading.fraction, reading.seed, groups)
+        _check_split(out, groups, rows["train"], reading, inputs)
+        train, held_out = train.take(kept), train.take(out)
+    if not regression:
+        _note_counts(found["train"], inputs, notes)
+    splits = Splits(train, held_out, found.get("test"), notes, source.root, columns)
+    splits.sources = _fingerprints([source, *([given] if given else [])], rows, inputs, splits)
+    return splits
+
+
+def read_held_out(
+    data: Any, labels: tuple[str, ...], columns: Columns, inputs: Inputs, regression: bool = False
+) -> Examples:
+    """Labelled inputs to score a model on; of what is divided into splits those for testing, or else for validation.
+
+    Args:
+        data: as for `read`.
+        labels: the labels that the model knows.
+        columns: the columns it was trained on; where they are missing, others are found.
+        inputs: what inputs are.
+        regression: whether labels are numbers to predict.
+
+    Raises:
+        DataError: there are no labelled inputs, or one has a label that is not among `labels`.
+    """
+    source = sources.find(data, inputs)
+    notes = source.notes
+    parts: list[str] = [part for part in ("test", "val") if part in source.tables] or ["train"]
+    rows = None
+    for part in parts:
+        try:
+            rows = _rows_held_out(source.tables[part], columns, inputs, regression, notes)
+            break
+        except DataError as error:
+            if part == parts[-1]:
+                raise
+            notes.append(f"left out what is for {_USE[part]}: {error}")
+    assert rows is not None
+    if not regression:
+        rows = _known(rows, labels, Reading(), notes)
+    examples = _examples(rows, labels, columns, regression)
+    if len(source.tables) > 1:
+        say(f"note: evaluating on {_USE[part]} {inputs.thing}s of {printable(rows.title)}")
+    for note in notes:
+        say(f"note: {note}")
+    return examples
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows
+
+
+def _rows_by_part(
+    source: Source,
+    given: bool,
+    columns: Columns,
+    inputs: Inputs,
+    reading: Reading,
+    regression: bool,
+    notes: list[str],
+) -> dict[str, Rows]:
+    rows = {"train": _rows(source.tables["train"], columns, inputs, regression, notes, reading.group, source.root)}
+    for part in (part for part in SPLITS if part in source.tables and part != "train"):
+        try:
+            table = source.tables[part]
+            group = reading.group if reading.group not in source.tables["train"].columns.keys() - table.columns else ""
+            rows[part] = _rows_held_out(table, columns, inputs, regression, notes, group, source.root)
+        except DataError as error:  # as in competitions, whose test.csv has no labels
+            if part == "val" and given:
+                raise
+            notes.append(f"left out what is for {_USE[part]}: {error}")
+    return rows
+
+
+def _rows(
+    table: Table,
+    columns: Columns,
+    inputs: Inputs,
+    regression: bool,
+    notes: list[str],
+    group: str = "",
+    root: str = "",
+) -> Rows:
+    """What can be used of a table; what cannot is counted and named.
+
+    Raises:
+        DataError: nothing can.
+    """
+    title, what = printable(table.name), "number" if regression else "label"
+    found = inputs.cells(table, columns.inputs)
+    targets = numbers(table, columns.label[0]) if regression else label_names(table, columns)
+    gone = [place for place, one in enumerate(found) if isinstance(one, Missing)]
+    empty = [place for place, one in enumerate(found) if one is None]
+    bare = [place for place, own in enumerate(targets) if own is None or own == ()]
+    if gone and len(gone) + len(empty) == len(found):
+        raise DataError(
+            f"{title} names {counted(len(gone), 'file')} in column {printable(columns.inputs[0])!r}, and none is there "
+            f"(the first: {printable(found[gone[0]])}); paths count from the table's folder"
+        )
+    lost = {*gone, *empty} if columns.multi_label else {*gone, *empty, *bare}
+    kept = [place for place in range(len(table)) if place not in lost] if lost else range(len(table))
+    if not any(targets[place] not in ((), None) for place in kept):
+        raise DataError(f"no row of {title} has a {inputs.thing} and a {what} ({counted(len(table), 'row')})")
+    for verb, places, lacks in (
+        ("left out", gone, "files that do not exist"),
+        ("left out", empty, inputs.empty),
+        ("kept" if columns.multi_label else "left out", bare, f"no {what}"),
+    ):
+        if places:
+            names = [table.row_name(place) for place in places]
+            named = [f"{found[place]} ({table.row_name(place)})" for place in places] if places is gone else names
+            notes.append(
+                Finding(
+                    f"{verb} {counted(len(places), 'row')} of {title} with {lacks}: {listed(named)}",
+                    kind="missing" if places is gone else "incomplete",
+                    severity="note" if verb == "kept" else "error",
+                    names=named,
+                    remedy=f"give each row a {inputs.thing} and a {what}, or take it out",
+                )
+            )
+    chosen = [found[place] for place in kept]
+    paths = all(isinstance(one, str) for one in chosen) and inputs.files
+    rows = Rows(
+        table.name,
+        chosen,
+        [targets[place] for place in kept],
+        None if paths else [table.row_name(place) for place in kept],
+        where=table.where or f"column {listed(columns.label)} of {title}",
+        root=root,
+    )
+    if group:
+        rows.groups = _groups(table, kept, rows, group)
+    return rows
+
+
+def _rows_held_out(
+    table: Table,
+    columns: Columns,
+    inputs: Inputs,
+    regression: bool,
+    notes: list[str],
+    group: str = "",
+    root: str = "",
+) -> Rows:
+    try:
+        return _rows(table, columns_in(table, columns, inputs, regression), inputs, regression, notes, group, root)
+    except OptionError as error:  # nobody asked for a column here
+        raise DataError(str(error)) from error
+
+
+def _groups(table: Table, kept: Sequence[int], rows: Rows, group: str) -> list[Hashable]:
+    """What each row belongs to: by a column, by the folder its file is in, or by a regular expression.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    if group in table.columns:
+        cells = table.columns[group]
+        return [str(cells[place]) if cells[place] is not None else ("", place) for place in kept]
+    if rows.names is not None:
+        known = f"{did_you_mean(group, table.columns)} (columns: {listed(table.columns, 8)})"
+        raise OptionError(f"group={group!r} is no column of {printable(table.name)}{known}")
+    names = list(map(rows.name, range(len(rows.inputs))))
+    if group == "folder":
+        return [os.path.dirname(name) for name in names]
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise OptionError(f"group={group!r} is neither a column, folder, nor a regular expression ({error})") from error
+    found = [pattern.search(name) for name in names]
+    missed = [name for name, match in zip(names, found, strict=True) if match is None]
+    if missed:
+        raise OptionError(
+            f"group={group!r} is found in {len(names) - len(missed):,} of {len(names):,} names, not in "
+            f"{listed(missed)}; give a column, folder, or a regular expression that is in every name"
+        )
+    return [match.groups() or match.group() for match in found if match is not None]
+
+
+def _leave_out(rows: dict[str, Rows], names: frozenset[str], notes: list[str]) -> None:
+    """Take out what the list of names to leave out holds, and say what of the list is not there."""
+    seen: set[str] = set()
+    for part, own in rows.items():
+        called = list(map(own.name, range(len(own.inputs))))
+        seen |= names.intersection(called)
+        rows[part] = own.take([place for place, name in enumerate(called) if name not in names])
+    notes.append(f"left out {counted(len(seen), 'example')} that the list names")
+    if unknown := sorted(names - seen):
+        notes.append(f"{counted(len(unknown), 'name')} of the list to leave out not found here: {listed(unknown)}")
+    if not rows["train"].inputs:
+        raise DataError("the list of what to leave out names every example for training")
+
+
+def _known(rows: Rows, labels: tuple[str, ...], reading: Reading, notes: list[str]) -> Rows:
+    """The rows with labels that training knows, which are all, or it is refused; a check goes on without the others."""
+    known = {*labels}
+    unknown = list(dict.fromkeys(label for own in rows.targets for label in own if label not in known))
+    if not unknown:
+        return rows
+    text = (
+        f"{printable(rows.title)} has {counted(len(unknown), 'label')} that training did not know: "
+        f"{listed(unknown)}{did_you_mean(unknown[0], labels)} (labels: {listed(labels, 12)})"
+    )
+    if not reading.thorough:
+        raise DataError(text)
+    odd = [place for place, own in enumerate(rows.targets) if not known.issuperset(own)]
+    notes.append(
+        Finding(
+            text,
+            kind="unknown labels",
+            severity="error",
+            names=list(map(rows.name, odd)),
+            remedy="call them as in training, add them to what is for training, or leave them out",
+            leave_out=list(map(rows.name, odd)),
+        )
+    )
+    gone = {*odd}
+    return rows.take([place for place in range(len(rows.inputs)) if place not in gone])
+
+
+def _check_left(rows: Rows, labels: tuple[str, ...], inputs: Inputs) -> None:
+    """Refuse to go on without a label of which nothing could be read."""
+    there = {label for own in rows.targets for label in own}
+    if lost := [label for label in labels if label not in there]:
+        raise DataError(f"no {inputs.thing} of {listed(lost)} in {printable(rows.title)} can be read")
+
+
+def _examples(rows: Rows, labels: tuple[str, ...], columns: Columns, regression: bool) -> Examples:
+    if regression:
+        return Examples(rows.inputs, rows.targets, labels, names=rows.names)
+    place = {label: number for number, label in enumerate(labels)}
+    known: dict[tuple[str, ...], Any] = {}
+    for own in rows.targets:
+        if own not in known:
+            known[own] = tuple(sorted(place[label] for label in own)) if columns.multi_label else place[own[0]]
+    return Examples(rows.inputs, [known[own] for own in rows.targets], labels, names=rows.names)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Groups
+
+
+def united(*relations: Sequence[Hashable] | None) -> list[Hashable] | None:
+    """One group for all that any of the relations holds together; None if there is no relation.
+
+    Args:
+        relations: for each example what it shares with others; None stands for nothing.
+    """
+    given = [relation for relation in relations if relation is not None and any(one is not None for one in relation)]
+    if not given:
+        return None
+    parent = list(range(len(given[0])))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    for relation in given:
+        first: dict[Hashable, int] = {}
+        for place, key in enumerate(relation):
+            if key is not None:
+                parent[root(place)] = root(first.setdefault(key, place))
+    return [root(place) for place in range(len(parent))]
+
+
+def _check_split(
+    held_out: Sequence[int], groups: Sequence[Hashable] | None, rows: Rows, reading: Reading, inputs: Inputs
+) -> None:
+    """Refuse a split that groups leave no choice for."""
+    if held_out or not reading.group or groups is None or len(rows.inputs) < 2:
+        return
+    number = len({*groups})
+    raise DataError(
+        f"group={reading.group!r} puts {counted(len(rows.inputs), inputs.thing)} into {counted(number, 'group')}, so "
+        f"none can be set aside for validation; give val=..., or smaller groups"
+    )
+
+
+def _note_groups(rows: Mapping[str, Rows], notes: list[str]) -> None:
+    """Say which groups are on both sides of a split that was given."""
+    train = rows["train"]
+    if train.groups is None:
+        return
+    own = {*train.groups}
+    for part in [part for part in ("val", "test") if part in rows and rows[part].groups]:
+        if shared := sorted({str(group) for group in rows[part].groups or () if group in own}):
+            notes.append(
+                Finding(
+                    f"{counted(len(shared), 'group')} for {_USE[part]} are for training too, so scores will flatter: "
+                    f"{listed(shared)}",
+                    kind="leak",
+                    severity="error",
+                    names=shared,
+                    remedy="move each group to one side",
+                )
+            )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checks
+
+
+def _checked_labels(rows: Rows, columns: Columns, inputs: Inputs, notes: list[str]) -> tuple[str, ...]:
+    """The labels in order; refuses what cannot be meant, and says what is odd."""
+    labels = sorted({label for own in rows.targets for label in own})
+    if len(labels) < 2:
+        hint = inputs.hint(rows.where, labels[0])
+        raise DataError(f"{rows.where} holds one label only, {printable(labels[0])}; two or more are needed{hint}")
+    if len(rows.inputs) >= _LARGE and 2 * len(labels) > len(rows.inputs):
+        raise DataError(
+            f"{rows.where} has {len(labels):,} different values in {counted(len(rows.inputs), 'row')}, like numbers or "
+            f"ids and unlike labels; name the column of labels with label=..."
+        )
+    forms = [" ".join(unicodedata.normalize("NFKC", label).casefold().split()) for label in labels]
+    alike = Counter(forms)
+    if twins := [label for label, form in zip(labels, forms, strict=True) if alike[form] > 1]:
+        notes.append(
+            Finding(
+                f"labels that differ only in case, spaces or how letters are encoded are kept apart: "
+                f"{listed(twins, 6)}; put them together if they are one",
+                kind="labels",
+                names=twins,
+                remedy="give what is one label one name",
+            )
+        )
+    numeric = [label for label in labels if re.fullmatch(r"[+-]?\d+([.,]\d+)?|nan|true|false", label, re.IGNORECASE)]
+    if 0 < len(numeric) < len(labels):
+        words = [label for label in labels if label not in {*numeric}]
+        notes.append(
+            Finding(
+                f"{rows.where} mixes numbers and words: {listed(numeric)}; {listed(words)}",
+                kind="labels",
+                names=labels,
+                remedy="give what is one label one name",
+            )
+        )
+    if not columns.multi_label and (barred := [label for label in labels if "|" in label]):
+        notes.append(
+            f"{counted(len(barred), 'label')} with | in it, as {printable(barred[0])!r}; multi_label splits there"
+        )
+    return tuple(labels)
+
+
+def _note_counts(examples: Examples, inputs: Inputs, notes: list[str]) -> None:
+    """Say which labels are rare."""
+    counts = examples.counts()
+    most, least = max(counts), min(counts)
+    if most > 10 * least:
+        large, small = (printable(examples.labels[counts.index(number)]) for number in (most, least))
+        notes.append(
+            Finding(
+                f"{large} has {counted(most, inputs.thing)}, {small} {least:,}; class_weights=balanced lets both count "
+                f"alike",
+                kind="imbalance",
+                names=(examples.labels[counts.index(least)],),
+                remedy="class_weights=balanced, sampler=balanced, or more examples of the rare labels",
+            )
+        )
+    if alone := [label for label, number in zip(examples.labels, counts, strict=True) if number < 2]:
+        notes.append(
+            Finding(
+                f"{counted(len(alone), 'label')} with one {inputs.thing} only, which cannot be validated: "
+                f"{listed(alone)}",
+                kind="rare",
+                names=alone,
+                remedy=f"give each label several {inputs.thing}s",
+            )
+        )
+
+
+def _note_copies(rows: Mapping[str, Rows], sifted: Sifted, inputs: Inputs, regression: bool, notes: list[str]) -> None:
+    """Say what is there again: in training, with the same or another label, and on both sides of a split."""
+    train = rows["train"]
+    first: dict[Hashable, int] = {}
+    pairs = [
+        (first.setdefault(form, place), place) for place, form in enumerate(sifted.forms["train"]) if form is not None
+    ]
+    copies = [(one, other) for one, other in pairs if one != other]
+    apart = [(one, other) for one, other in copies if _unlike(train.targets[one], train.targets[other])]
+    same = [pair for pair in copies if not _unlike(train.targets[pair[0]], train.targets[pair[1]])]
+    if same:
+        exact = sum(sifted.exact["train"][one] == sifted.exact["train"][other] for one, other in same)
+        notes.append(
+            Finding(
+                f"{counted(len(same), inputs.thing)} of {len(train.inputs):,} for training repeat others with the same "
+                f"{'number' if regression else 'label'}, {exact:,} of them {inputs.exactly}",
+                kind="copies",
+                names=[train.name(other) for _, other in same],
+                remedy="leave the copies out; they count several times",
+                leave_out=[train.name(other) for _, other in same],
+            )
+        )
+    if apart:
+        named = [
+            " and ".join(f"{train.name(place)} ({_said(train.targets[place])})" for place in pair) for pair in apart
+        ]
+        notes.append(
+            Finding(
+                f"{counted(len(apart), inputs.thing)} for training with different "
+                f"{'numbers' if regression else 'labels'}: {'; '.join(map(printable, named[:3]))}"
+                f"{'; …' if len(apart) > 3 else ''}; which is right?",
+                kind="contradiction",
+                severity="error",
+                names=named,
+                remedy="give all copies the right label, or leave them out",
+                leave_out=[train.name(place) for place in dict.fromkeys(place for pair in apart for place in pair)],
+            )
+        )
+    for part in [part for part in ("val", "test") if part in rows]:
+        shared = [
+            (place, first[form]) for place, form in enumerate(sifted.forms[part]) if form is not None and form in first
+        ]
+        if shared:
+            named = [f"{rows[part].name(place)} (= {train.name(other)})" for place, other in shared]
+            notes.append(
+                Finding(
+                    f"{len(shared):,} of {counted(len(rows[part].inputs), inputs.thing)} for {_USE[part]} are for "
+                    f"training too, so scores will flatter: {listed(named)}",
+                    kind="leak",
+                    severity="error",
+                    names=named,
+                    remedy=f"leave them out of the {inputs.thing}s for training",
+                    leave_out=[*dict.fromkeys(train.name(other) for _, other in shared)],
+                )
+            )
+
+
+def _unlike(one: Any, other: Any) -> bool:
+    """Whether two examples have different labels, or numbers."""
+    return bool({*one} != {*other}) if isinstance(one, tuple) else bool(one != other)
+
+
+def _said(target: Any) -> str:
+    return "|".join(target) if isinstance(target, tuple) else f"{target:g}"
+
+
+def _fingerprints(
+    found: Sequence[Source], rows: Mapping[str, Rows], inputs: Inputs, splits: Splits
+) -> dict[str, str] | None:
+    """Size and checksum of each file, and of inputs and labels themselves where some are from no file.
+
+    None where inputs are files and stand in no table: then they speak for themselves.
+    """
+    files = list(dict.fromkeys(file for source in found for file in source.files))
+    prints = dict(zip(map(splits.name, files), in_threads(fingerprint, files), strict=True))
+    if inputs.files and all(own.names is None for own in rows.values()):
+        return {**splits.file_prints(), **prints} if files else None
+    if not all(source.files for source in found):
+        content = json.dumps([(part, list(map(inputs.content, own.inputs)), own.targets) for part, own in rows.items()])
+        prints[f"({inputs.thing}s)"] = (
+            f"{sum(len(own.inputs) for own in rows.values())}-{zlib.crc32(content.encode()):08x}"
+        )
+    return prints
+
+
+def names_in(path: str | os.PathLike[str]) -> frozenset[str]:
+    """The names that a list of what to leave out holds, one on a line.
+
+    Raises:
+        DataError: it is not there or no text.
+    """
+    where = existing(path)
+    try:
+        lines = Path(where).read_text("utf-8", "surrogateescape").splitlines()
+    except OSError as error:
+        raise DataError(f"{printable(where)} cannot be read ({error.strerror})") from error
+    return frozenset(line for line in lines if line.strip() and not line.startswith("#"))
+
+
+def text_of(names: Iterable[str]) -> str:
+    """Names as a list of what to leave out, one on a line."""
+    return "".join(f"{name}\n" for name in names)

@@ -1,0 +1,211 @@
+"""One way in for every task: whatever people have becomes a table for each split."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from recipes import images
+from recipes.archives import is_archive, unpacked
+from recipes.datasets import split_sources, table_of
+from recipes.display import counted, listed
+from recipes.errors import DataError, printable
+from recipes.examples import SPLITS, subfolders
+from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
+from recipes.tables import Table, existing, frame_kind, is_table, read_table
+
+
+@dataclass
+class Source:
+    """What was found: a table by split (train alone where there are no splits).
+
+    Args:
+        tables: by split, `train`, `val` or `test`.
+        root: the folder around it, below which files are named.
+        files: the tables' own files, whose changes a later run should know of.
+        notes: what was left out or guessed.
+    """
+
+    tables: dict[str, Table]
+    root: str = ""
+    files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Kind(ABC):
+    """What the inputs of a task are."""
+
+    #: What one is called.
+    thing: ClassVar[str]
+    #: The option that names its column, and its column where nothing else names it.
+    option: ClassVar[str]
+    #: What people may give, in words.
+    forms: ClassVar[str]
+    #: What the labels of inputs are called, and their column.
+    target: ClassVar[str] = "label"
+
+    @abstractmethod
+    def check_folder(self, root: str) -> None:
+        """Refuse a folder that holds nothing for the task, by the names in it alone."""
+
+    @abstractmethod
+    def folder(self, root: str) -> Source:
+        """The tables in a folder, or those that its files make."""
+
+
+def find(data: Any, kind: Kind) -> Source:
+    """The tables that data are, by split.
+
+    Args:
+        data: a path of a folder, a table, or a zip or tar of these; a data frame, a data set, two lists of inputs and
+            labels, a LightningDataModule; or a dict of any of these by split.
+        kind: what inputs are.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        return _at(existing(data), kind)
+    notes: list[str] = []
+    parts = split_sources(data, notes)
+    if parts is None and isinstance(data, Mapping):
+        names, told = by_split(data, "these data")
+        notes += told
+        parts = {part: data[name] for part, name in names.items()}
+    if parts:
+        return _joined({part: find(one, kind) for part, one in parts.items()}, notes)
+    columns = two_lists(data, kind)
+    if columns is None and isinstance(data, (list, tuple)) and not all(isinstance(one, Mapping) for one in data):
+        raise DataError(f"expected labelled {kind.thing}s, found {type(data).__name__} of {len(data)}; {kind.forms}")
+    return divided((table_of(data) if columns is None else None) or read_table(data if columns is None else columns))
+
+
+def check(data: Any, kind: Kind) -> None:
+    """Refuse at once what is not there or cannot be data, before anything is read.
+
+    Args:
+        data: as for `find`.
+        kind: what inputs are.
+
+    Raises:
+        DataError: what was found instead, and what to do.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        if os.path.isdir(path := existing(data)):
+            kind.check_folder(path)
+        elif not (is_table(path) or is_archive(path)):
+            raise DataError(f"{printable(path)} is a file, and neither a table nor a zip or tar; {kind.forms}")
+    elif (
+        not (hasattr(data, "__len__") or hasattr(data, "__iter__"))
+        and frame_kind(data) is None
+        and not hasattr(data, "train_dataloader")
+    ) or (isinstance(data, (bytes, set, frozenset))):
+        raise DataError(f"expected labelled {kind.thing}s, found {type(data).__name__}; {kind.forms}")
+
+
+def _at(path: str, kind: Kind) -> Source:
+    """What lies at a path."""
+    notes: list[str] = []
+    if not os.path.isdir(path) and is_archive(path):
+        path = unpacked(path, notes)
+    source = kind.folder(path) if os.path.isdir(path) else _file(path)
+    source.notes[:0] = notes
+    return source
+
+
+def _file(path: str) -> Source:
+    source = divided(read_table(path))
+    return Source(source.tables, os.path.dirname(path), [path], source.notes)
+
+
+def _joined(sources: dict[str, Source], notes: list[str]) -> Source:
+    """One source of what was given for each split."""
+    tables = {part: next(iter(source.tables.values())) for part, source in sources.items()}
+    for part, table in tables.items():
+        table.name = f"({part})" if table.name.startswith("(") else table.name
+    files = [file for source in sources.values() for file in source.files]
+    return Source(tables, "", files, [*notes, *(note for source in sources.values() for note in source.notes)])
+
+
+def by_split(names: Iterable[Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Names by the split they stand for, and a note on the others; nothing where they are no names of splits."""
+    names = list(names)
+    found = {part: [name for name in names if split_of(str(name)) == part] for part in SPLITS}
+    if not found["train"] and sum(map(len, found.values())) < len(names):
+        return {}, []
+    chosen = {}
+    for part, rivals in found.items():
+        exact = [name for name in rivals if str(name).lower().partition(".")[0] in SPLITS[part]]
+        if part == "train" and len(rivals) > 1 and len(exact) != 1:
+            raise DataError(f"{where} has {len(rivals)} tables for training: {listed(map(str, rivals))}; make them one")
+        chosen.update({part: (exact or rivals)[0]} if rivals else {})
+    others = [str(name) for name in names if name not in chosen.values()]
+    return chosen, [f"left out {listed(others)} of {where}"] if others else []
+
+
+def two_lists(data: Any, kind: Kind) -> dict[str, Any] | None:
+    """The columns that inputs and their labels make, two lists, arrays or tensors; None if they are something else."""
+    if not isinstance(data, (list, tuple)) or len(data) != 2 or any(isinstance(one, (str, Mapping)) for one in data):
+        return None
+    inputs, labels = data
+    if not all(hasattr(one, "__len__") for one in data) or isinstance(inputs, os.PathLike):
+        return None
+    shape = getattr(inputs, "shape", (0,))
+    if len(shape) not in (1, 3, 4) or len(getattr(labels, "shape", (0,))) not in (1, 2):
+        return None
+    if hasattr(labels, "tolist"):
+        labels = labels.tolist()
+    # What has several axes stays as it is, a picture for each place; the others hold texts or paths.
+    inputs = list(inputs) if len(shape) > 1 or not hasattr(inputs, "tolist") else inputs.tolist()
+    labels = list(labels)
+    if len(inputs) != len(labels):
+        found = f"{counted(len(inputs), kind.thing)} and {counted(len(labels), kind.target)}"
+        raise DataError(f"expected as many {kind.target}s as {kind.thing}s, found {found}")
+    if inputs and all(isinstance(one, (list, tuple)) and len(one) == 2 for one in inputs):
+        one, other = (f"{kind.option}_{letter}" for letter in "ab")
+        return {one: [first for first, _ in inputs], other: [second for _, second in inputs], kind.target: labels}
+    return {kind.option: inputs, kind.target: labels}
+
+
+def divided(table: Table) -> Source:
+    """A table by its column of splits or folds, if it has one."""
+    for name, cells in table.columns.items():
+        plain = name.strip().lower()
+        if plain not in FOLD_COLUMNS and not (
+            plain in SPLIT_COLUMNS and any(split_of(str(cell)) for cell in cells)  # others happen to be called so
+        ):
+            continue
+        parts, notes = parts_of(cells, table.row_name, name)
+        places = {part: [place for place, own in enumerate(parts) if own == part] for part in SPLITS if part in parts}
+        del table.columns[name]
+        table.notes += notes
+        return Source({part: table.take(own) for part, own in places.items()}, notes=table.notes)
+    return Source({"train": table}, notes=table.notes)
+
+
+def folder_of_tables(root: str) -> Source | None:
+    """The tables of a folder, by split; None if it holds none."""
+    names = tables_in(root)
+    if not names:
+        return None
+    if len(names) == 1:
+        return _file(os.path.join(root, names[0]))
+    chosen, notes = by_split(names, printable(root))
+    if not chosen:
+        raise DataError(
+            f"{printable(root)} holds {counted(len(names), 'table')} ({listed(names)}); give one of them, or call them "
+            f"train.csv and test.csv"
+        )
+    files = [os.path.join(root, name) for name in chosen.values()]
+    tables = {part: read_table(file) for part, file in zip(chosen, files, strict=True)}
+    return Source(tables, root, files, [*notes, *(note for table in tables.values() for note in table.notes)])
+
+
+def tables_in(folder: str) -> list[str]:
+    """The names of a folder's tables."""
+    subfolders(folder)  # which refuses a folder that cannot be read
+    found = [entry.name for entry in os.scandir(folder) if entry.is_file() and is_table(entry.name)]
+    return sorted(name for name in found if not images.ignored(name))
