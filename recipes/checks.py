@@ -16,7 +16,7 @@ from recipes.catalog import task_class
 from recipes.columns import are_numbers, letters
 from recipes.display import console, counted, say
 from recipes.errors import DataError, OptionError, OutputError, did_you_mean, printable
-from recipes.examples import Splits, split_folders
+from recipes.examples import Splits, note_rare, split_folders
 from recipes.findings import Finding
 from recipes.image_examples import PICTURES
 from recipes.mask_pairs import check_masked, find_pairs
@@ -150,7 +150,7 @@ def check(data: Any, val: Any = None, *, task: str | Task | None = None, quiet: 
         splits = task.read(data, val, task.reading(preset, thorough=True))
     except DataError as error:
         findings.append(Finding(str(error), kind="refused", severity="error", remedy="see above; fit would stop here"))
-    findings += [_finding(note) for note in splits.notes] if splits else []
+    findings += [_finding(note) for note in [*splits.notes, *note_rare(splits)]] if splits else []
     findings.sort(key=lambda one: _ORDER[one.severity])
     name = printable(os.fspath(data)) if isinstance(data, (str, os.PathLike)) else f"({type(data).__name__})"
     parts = {} if splits is None else {"train": splits.train, "val": splits.val, "test": splits.test}

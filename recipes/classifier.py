@@ -129,6 +129,7 @@ class Classifier(Task):
         the targets are shares, so that a mixed batch would count otherwise than a plain one. Where several labels may
         apply, it is the binary cross entropy of each.
         """
+        import torch
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
         weights = None if weights is None else weights.to(scores.device)
@@ -139,7 +140,9 @@ class Classifier(Task):
             return cross_entropy(scores, targets, label_smoothing=preset.label_smoothing)
         shares = targets if targets.is_floating_point() else one_hot(targets, scores.shape[1]).float()
         summed = cross_entropy(scores, shares, weights, reduction="sum", label_smoothing=preset.label_smoothing)
-        return summed / (shares * weights).sum()
+        total = (shares * weights).sum()
+        # A batch in which nothing counts teaches nothing, and must not end the run in NaN.
+        return torch.where(total > 0, summed / total.clamp_min(1e-12), summed * 0)
 
     def metrics(self, labels: int) -> MetricCollection:
         """Accuracy and the mean of the labels' F1 scores; where several may apply their mean average precision."""

@@ -494,7 +494,9 @@ def _as_words(config: dict[str, Any], parser: ArgumentParser) -> list[str]:
         elif name == "data":
             words = [str(value), *words]
         else:
-            words.append(f"--{name}={str(value).lower() if isinstance(value, bool) else value}")
+            if isinstance(value, (bool, dict)):
+                value = json.dumps(value)
+            words.append(f"--{name}={value}")
     return words
 
 

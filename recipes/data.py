@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from recipes.codec import Codec, cores
-from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError
-from recipes.examples import Examples, Splits
+from recipes.examples import Examples, Splits, are_numbers
 from recipes.names import Names
 from recipes.presets import Preset, given_weights
 from recipes.texts import by_length, size
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Batch = tuple[Tensor, Tensor, list[str]]
-
-# With fewer examples of a label for validation, one of them moves its own scores by more than a fifth.
-_ENOUGH_TO_SCORE = 5
-
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Rare labels
@@ -53,7 +48,7 @@ def label_weights(examples: Examples, preset: Preset) -> Tensor | None:
     """
     if preset.class_weights == "none":
         return None
-    _refuse_numbers(examples, "class_weights", preset.class_weights)
+    _refuseare_numbers(examples, "class_weights", preset.class_weights)
     counts = torch.tensor(examples.counts(), dtype=torch.float32)
     if preset.class_weights == "balanced":
         weights = counts.sum() / (len(counts) * counts)
@@ -66,30 +61,8 @@ def label_weights(examples: Examples, preset: Preset) -> Tensor | None:
     return weights
 
 
-def note_rare(splits: Splits) -> list[str]:
-    """A line that names the labels with too few validation examples to be scored; none if each has enough."""
-    val = splits.val
-    if not len(val) or val.amounts is not None or _numbers(val):
-        return []
-    counts = val.counts()
-    rare = sorted((count, place) for place, count in enumerate(counts) if count < _ENOUGH_TO_SCORE)
-    if not rare:
-        return []
-    verb, own = ("has", "its own scores are") if len(rare) == 1 else ("have", "their own scores are")
-    named = listed(f"{val.labels[place]} ({count})" for count, place in rare)
-    return [
-        f"{counted(len(rare), 'label')} {verb} fewer than {_ENOUGH_TO_SCORE} examples for validation, so {own} rough: "
-        f"{named}"
-    ]
-
-
-def _numbers(examples: Examples) -> bool:
-    """Whether targets are numbers to predict, and no labels."""
-    return any(isinstance(target, float) for target in examples.targets[:1])
-
-
-def _refuse_numbers(examples: Examples, name: str, value: str) -> None:
-    if _numbers(examples):
+def _refuseare_numbers(examples: Examples, name: str, value: str) -> None:
+    if are_numbers(examples):
         raise OptionError(f"{name}={value!r} is for labels, and these examples have numbers; leave it out")
 
 
@@ -116,7 +89,7 @@ class Balance:
         Raises:
             OptionError: there are no labels.
         """
-        _refuse_numbers(examples, "sampler", "balanced")
+        _refuseare_numbers(examples, "sampler", "balanced")
         rarity, none = np.asarray(examples.counts(), np.int64), len(examples.labels)
         shown = _labels_shown(examples)
         if shown is None:
@@ -351,7 +324,7 @@ class DataModule(pl.LightningDataModule):
         self.splits, self.codec, self.preset = splits, codec, preset
         self.workers = loader_workers(preset.workers, preset.accelerator)
         if preset.sampler == "balanced":
-            _refuse_numbers(splits.train, "sampler", preset.sampler)
+            _refuseare_numbers(splits.train, "sampler", preset.sampler)
 
     @property
     def views(self) -> int:

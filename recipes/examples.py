@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from recipes import images
 from recipes.codec import Codec, cores
 from recipes.display import console, counted, listed
 from recipes.errors import DataError, printable
+from recipes.findings import Finding
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -28,6 +30,9 @@ SPLITS = {
     "test": ("test", "testing"),
 }
 
+
+# With fewer examples of a label for validation, one of them moves its own scores by more than a fifth.
+_ENOUGH_TO_SCORE = 5
 
 #: More files than this are not read whole before training.
 MANY = 20_000
@@ -144,8 +149,8 @@ class Splits:
         parts = self._parts().values()
         sources = [source for found in parts for source in (*found.inputs, *found.targets)]
         paths = list(dict.fromkeys(path for source in sources for path in _files(source)))
-        how = fingerprint if len(paths) <= MANY else size_print
-        return dict(zip(map(self.name, paths), in_threads(how, paths), strict=True))
+        prints = in_threads(fingerprint, paths) if len(paths) <= MANY else map(size_print, paths)
+        return dict(zip(map(self.name, paths), prints, strict=True))
 
     def _parts(self) -> dict[str, Examples]:
         parts = {"train": self.train, "val": self.val, "test": self.test}
@@ -154,6 +159,33 @@ class Splits:
     def name(self, path: Any) -> str:
         """A file's name below the data's folder, or its path where it lies elsewhere."""
         return below(path, self.root)
+
+
+def note_rare(splits: Splits) -> list[str]:
+    """A line that names the labels with too few validation examples to be scored; none if each has enough."""
+    val = splits.val
+    if not len(val) or val.amounts is not None or are_numbers(val):
+        return []
+    counts = val.counts()
+    rare = sorted((count, place) for place, count in enumerate(counts) if count < _ENOUGH_TO_SCORE)
+    if not rare:
+        return []
+    verb, own = ("has", "its own scores are") if len(rare) == 1 else ("have", "their own scores are")
+    named = listed(f"{val.labels[place]} ({count})" for count, place in rare)
+    return [
+        Finding(
+            f"{counted(len(rare), 'label')} {verb} fewer than {_ENOUGH_TO_SCORE} examples for validation, so {own} "
+            f"rough: {named}",
+            kind="few to score",
+            severity="note",
+            names=[val.labels[place] for _, place in rare],
+        )
+    ]
+
+
+def are_numbers(examples: Examples) -> bool:
+    """Whether targets are numbers to predict, and no labels."""
+    return any(isinstance(target, float) for target in examples.targets[:1])
 
 
 def below(path: Any, root: str) -> str:
@@ -243,8 +275,10 @@ def stratified_split(
     if groups is not None or any(isinstance(target, tuple) for target in targets):
         held_out = _held_out_groups(targets, fraction, rng, range(len(targets)) if groups is None else groups)
     else:
-        for label in range(max(targets, default=-1) + 1):
-            places = np.flatnonzero(np.asarray(targets) == label)
+        order = np.argsort(targets, kind="stable")
+        borders = np.searchsorted(np.asarray(targets)[order], range(max(targets, default=-1) + 2))
+        for begin, end in pairwise(borders):
+            places = order[begin:end]
             number = min(max(round(fraction * len(places)), 1), len(places) - 1)
             held_out += rng.permutation(places)[: max(number, 0)].tolist()
     apart = set(held_out)

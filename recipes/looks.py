@@ -60,8 +60,8 @@ _CONTRAST, _COLOUR, _COLOURLESS = 0.6, 32, 6
 # are found for sure, 97 % of those that differ in eight.
 _BITS = 8
 
-# Pairs of thumbnails that are compared at a time, and sources for one thread at a time.
-_AT_ONCE, _CHUNK = 8_192, 16
+# Pairs that are compared at a time, and sources that one thread gets at a time.
+_AT_ONCE, _CHUNK = 2_048, 16
 
 # Of files of the same size, so many bytes at both ends are compared before whole files are read.
 _END = 4_096
@@ -102,7 +102,7 @@ def look(source: Any) -> Look:
     except DataError as error:
         return Look(f"is no picture: {error}")
     bits = _hash(thumbnail)
-    return Look(None, size, mode, kind, bits, b"" if bits is None else thumbnail.tobytes())
+    return Look(None, size, mode, kind, bits, b"" if bits is None else thumbnail)
 
 
 def looks(sources: Sequence[Any], title: str = "checking pictures") -> list[Look]:
@@ -157,21 +157,19 @@ def _each(function: Callable[[Any], T], sources: Sequence[Any]) -> list[T]:
 # One picture
 
 
-def _thumbnail(lazy: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _thumbnail(lazy: Any, size: tuple[int, int]) -> bytes:
     """The picture's brightness on 24 × 24 pixels and its two colours on 4 × 4 each, in a row."""
-    picture = images.loaded(lazy, 32, 32)
+    picture = images.loaded(lazy, _SIDE, _SIDE)
     # A JPEG of 394 pixels that is decoded at an eighth has 50, of which the last is a quarter full; a PNG of the same
     # picture has no such edge.
     shrunk = 2 ** round(math.log2(size[0] / picture.width))
     box = (0.0, 0.0, min(size[0] / shrunk, picture.width), min(size[1] / shrunk, picture.height))
-    small = picture.resize((_SIDE, _SIDE), _BILINEAR, box, reducing_gap=3.0).convert("YCbCr")
-    pixels = np.asarray(small)
-    side = _SIDE // _TINT
-    tints = pixels[..., 1:].reshape(_TINT, side, _TINT, side, 2).mean((1, 3)).transpose(2, 0, 1)
-    return np.concatenate([pixels[..., 0].ravel(), tints.round().astype(np.uint8).ravel()])
+    small = picture.resize((_SIDE, _SIDE), _BILINEAR, box, reducing_gap=6.0).convert("YCbCr")
+    tints = small.reduce(_SIDE // _TINT)
+    return b"".join([small.getchannel(0).tobytes(), tints.getchannel(1).tobytes(), tints.getchannel(2).tobytes()])
 
 
-def _hash(thumbnail: NDArray[np.uint8]) -> int | None:
+def _hash(thumbnail: bytes) -> int | None:
     """Which of the lowest frequencies are there and positive, 64 bits; None for a picture with hardly any structure.
 
     It is the hash that is known as pHash (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions,
@@ -179,11 +177,12 @@ def _hash(thumbnail: NDArray[np.uint8]) -> int | None:
     its frequencies are not there.
     """
     waves = _waves()
-    spectrum = waves @ thumbnail[:_GREY].reshape(_SIDE, _SIDE).astype(np.float32) @ waves.T
+    grey = np.frombuffer(thumbnail, np.uint8, _GREY).reshape(_SIDE, _SIDE)
+    spectrum = waves @ grey.astype(np.float32) @ waves.T
     spectrum[0, 0] = 0
     bits = int.from_bytes(np.packbits(spectrum > _PRESENT).tobytes(), "big")
     spectrum[:3, :3] = 0  # a sky, a vignette: slow changes, which many pictures share
-    return bits if float(np.sqrt(np.square(spectrum).sum())) / _SIDE >= _STRUCTURE else None
+    return bits if math.sqrt(np.vdot(spectrum, spectrum)) / _SIDE >= _STRUCTURE else None
 
 
 @lru_cache
@@ -234,11 +233,18 @@ def _pairs(seen: Sequence[Look]) -> NDArray[np.int64]:
         order = np.argsort(key << np.uint64(48) | hashes >> np.uint64(16))
         near = order[_near(key[order], hashes[order], most)]
         near.sort(axis=1)
-        codes = np.setdiff1d(near[:, 0] * number + near[:, 1], tried)
-        tried = np.union1d(tried, codes)
+        codes = _new(np.sort(near[:, 0] * number + near[:, 1]), tried)
+        tried = np.sort(np.concatenate([tried, codes]))
         candidates = np.stack(np.divmod(codes, max(number, 1)), axis=1)
         alike.append(candidates[_alike(candidates, seen)])
     return np.concatenate(alike)
+
+
+def _new(codes: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each of the codes once that is not known yet; both are sorted, as numpy's own functions for sets do not assume."""
+    codes = codes[np.append(codes[:-1] != codes[1:], np.ones(min(len(codes), 1), np.bool_))]
+    places = np.searchsorted(known, codes)
+    return codes[np.append(known, -1)[places] != codes]
 
 
 def _near(keys: NDArray[np.uint64], hashes: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
@@ -266,38 +272,35 @@ def _ones(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _alike(pairs: NDArray[np.int64], seen: Sequence[Look], slack: float = 1.0) -> NDArray[np.bool_]:
-    """Whether the pictures of each pair show the same; with more slack, whether they are related."""
+    """Whether the pictures of each pair show the same; with more slack, whether they are related.
+
+    Their thumbnails correlate in their slopes, and have like colours and contrast.
+    """
     result = np.zeros(len(pairs), np.bool_)
     for start in range(0, len(pairs), _AT_ONCE):
-        one, other = ([seen[place] for place in places] for places in pairs[start : start + _AT_ONCE].T.tolist())
-        tiny = [max(*two.size, *three.size) < _TINY for two, three in zip(one, other, strict=True)]
-        least = 1 - slack * (1 - np.where(tiny, _SAME_TINY, _SAME))
-        result[start : start + _AT_ONCE] = _correlated(_thumbnails(one), _thumbnails(other), least)
+        places, back = np.unique(pairs[start : start + _AT_ONCE], return_inverse=True)
+        one, other = back.reshape(-1, 2).T
+        some = [seen[place] for place in places.tolist()]
+        rows = np.frombuffer(b"".join([each.thumbnail for each in some]), np.uint8).reshape(len(some), -1)
+        tiny = np.asarray([max(each.size) < _TINY for each in some])
+        least = 1 - slack * (1 - np.where(tiny[one] & tiny[other], _SAME_TINY, _SAME))
+        slopes, lengths = _slopes(rows)
+        alike = np.einsum("ij,ij->i", slopes[one], slopes[other]) >= least
+        alike &= np.minimum(lengths[one], lengths[other]) >= _CONTRAST * np.maximum(lengths[one], lengths[other])
+        tints = rows[:, _GREY:].astype(np.int16) - 128
+        colourless = np.abs(tints).max(1) <= _COLOURLESS
+        alike &= colourless[one] | colourless[other] | (np.abs(tints[one] - tints[other]).max(1) <= _COLOUR)
+        result[start : start + _AT_ONCE] = alike
     return result
 
 
-def _correlated(one: NDArray[np.uint8], other: NDArray[np.uint8], least: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether rows of thumbnails correlate by `least` in their slopes, with like colours and contrast."""
-    steep, other_steep = _slopes(one), _slopes(other)
-    square, other_square = (np.einsum("ij,ij->i", slopes, slopes) for slopes in (steep, other_steep))
-    alike = np.einsum("ij,ij->i", steep, other_steep) >= least * np.sqrt(square * other_square)
-    alike &= np.minimum(square, other_square) >= _CONTRAST**2 * np.maximum(square, other_square)
-    tint, other_tint = (rows[:, _GREY:].astype(np.int16) - 128 for rows in (one, other))
-    colourless = np.minimum(np.abs(tint).max(1), np.abs(other_tint).max(1)) <= _COLOURLESS
-    result: NDArray[np.bool_] = alike & (colourless | (np.abs(tint - other_tint).max(1) <= _COLOUR))
-    return result
-
-
-def _thumbnails(seen: Sequence[Look]) -> NDArray[np.uint8]:
-    """The thumbnails, one in a row."""
-    return np.frombuffer(b"".join([one.thumbnail for one in seen]), np.uint8).reshape(len(seen), -1)
-
-
-def _slopes(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """By how much brightness changes from pixel to pixel, to the right and down."""
+def _slopes(rows: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """By how much brightness changes from pixel to pixel, to the right and down, as rows of length 1; their lengths."""
     grey = rows[:, :_GREY].reshape(-1, _SIDE, _SIDE).astype(np.float32)
-    right, down = np.diff(grey, axis=2), np.diff(grey, axis=1)
-    return np.concatenate([right.reshape(len(rows), -1), down.reshape(len(rows), -1)], axis=1)
+    right, down = grey[:, :, 1:] - grey[:, :, :-1], grey[:, 1:] - grey[:, :-1]
+    slopes = np.concatenate([right.reshape(len(rows), -1), down.reshape(len(rows), -1)], axis=1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", slopes, slopes))
+    return slopes / np.maximum(lengths, 1e-6)[:, None], lengths
 
 
 def _grouped(pairs: NDArray[np.int64], seen: Sequence[Look]) -> NDArray[np.int64]:

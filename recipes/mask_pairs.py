@@ -247,7 +247,7 @@ def _layout(root: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
             found[part] = around, its_masks
         elif inner.get((None, "images")) and inner.get((None, "masks")):
             found[part] = inner[None, "images"], inner[None, "masks"]
-        elif own and not inner and (_loose_pictures(own) or _each_in_a_folder(own)):
+        elif own and not inner and _loose_pictures(own):
             found[part] = own, own
         elif around:
             lonely.append(around)

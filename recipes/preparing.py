@@ -32,7 +32,7 @@ _WORTH_TRYING = 40
 _ENOUGH_FOR_HEAD = 20_000
 
 # Of ridge regression on standardised features, from strong to weak.
-_RIDGE_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+_RIDGE_STRENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 # Rates that are tried, from the lowest to the highest, and in how many steps.
 _LOWEST_LR, _HIGHEST_LR, _LR_STEPS = 1e-6, 1.0, 100
@@ -249,21 +249,25 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
 def _ridge_regression(seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
     """Weight and bias of the linear regression whose strength of regularisation does best on the held-out examples.
 
-    Each is solved exactly. Without any to choose by, the strength is 1.
+    Each is solved exactly. Without any to choose by, the strength is 0.3.
     """
     mean, std = seen[0].mean(0), seen[0].std(0) + 1e-3 * seen[0].std()
-    x, y = ((seen[0] - mean) / std).double(), seen[1].double()
-    products, towards = x.T @ x / len(x), x.T @ (y - y.mean()) / len(x)
-    lowest, chosen = math.inf, torch.zeros(x.shape[1], dtype=x.dtype)
-    for strength in _RIDGE_STRENGTHS if held_out else (1.0,):
-        factor = torch.linalg.cholesky(products + strength * torch.eye(len(products), dtype=x.dtype))
-        weight = torch.cholesky_solve(towards[:, None], factor)[:, 0]
-        scores = ((held_out[0] - mean) / std).double() @ weight + y.mean() if held_out else None
+    middle, width = seen[1].double().mean(), seen[0].shape[1]
+    products, towards = torch.zeros(width, width).double(), torch.zeros(width, 1).double()
+    for rows, numbers in zip(*(torch.split(part, 4096) for part in seen), strict=True):
+        x = ((rows - mean) / std).double()
+        products += x.T @ x / len(seen[0])
+        towards += x.T @ (numbers.double() - middle)[:, None] / len(seen[0])
+    lowest = math.inf
+    for strength in _RIDGE_STRENGTHS if held_out else (0.3,):
+        factor = torch.linalg.cholesky(products + strength * torch.eye(width).double())
+        weight = torch.cholesky_solve(towards, factor).T
+        scores = ((held_out[0] - mean) / std).double() @ weight[0] + middle if held_out else None
         loss = float(mse_loss(scores, held_out[1].double())) if held_out and scores is not None else 0.0
         if loss < lowest:
             lowest, chosen = loss, weight
-    weight = (chosen / std).float()
-    return weight[None], (y.mean() - weight.double() @ mean.double()).float()[None]
+    weight = chosen / std
+    return weight.float(), (middle - weight @ mean.double()).float()
 
 
 def _logistic_regression(

@@ -25,7 +25,7 @@ from recipes import artifact, presets
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
-from recipes.examples import Reading, changed_files
+from recipes.examples import Reading, changed_files, note_rare
 from recipes.labelled import names_in
 from recipes.presets import Preset
 from recipes.results import Evaluation, History, shown
@@ -336,11 +336,13 @@ class Task(ABC):
             show_splits(splits)
 
         from recipes import training
-        from recipes.data import DataModule
+        from recipes.data import DataModule, label_weights
         from recipes.training_module import TrainingModule
 
         training.check_trainer_arguments(trainer_arguments)
+        label_weights(splits.train, preset)  # which refuses names that are no labels, before a network is fetched
         told = len(splits.notes)
+        splits.notes += note_rare(splits)
         with training.own_random_state(preset.seed):
             self.codec, self.network = self.make(splits, preset)
         for note in splits.notes[told:] if not quiet else ():

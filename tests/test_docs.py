@@ -18,7 +18,7 @@ import torch
 import recipes
 from recipes import cli
 from recipes.catalog import TASKS
-from recipes.demo import draw_messages, draw_scenes, draw_shapes
+from recipes.demo import draw_glasses, draw_messages, draw_scenes, draw_shapes
 from recipes.presets import MASK_PRESETS, NGRAM_PRESETS, PRESETS, TEXT_PRESETS, Preset
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +26,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Pages whose Python is run from top to bottom, as a reader would type it.
 TEXTS = ROOT / "docs" / "tasks" / "text_classifier.md"
-RUN = [ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "tutorial.md", TEXTS]
+NUMBERS = ROOT / "docs" / "tasks" / "image_regressor.md"
+RUN = [ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "tutorial.md", TEXTS, NUMBERS]
 
 
 def name(page: Path) -> str:
@@ -64,14 +65,16 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.copy(tmp_path / "holiday" / "000.png", tmp_path / "cat.jpg")
     draw_scenes(tmp_path / "cells", number=6, seed=1, size=32)
     shutil.copy(tmp_path / "cells" / "images" / "000.png", tmp_path / "image.png")
+    draw_glasses(tmp_path / "glasses", number=20, seed=1, size=32)
     draw_tables(tmp_path)
     draw_encoder(tmp_path / "encoder")
     small = {"backbone": "test_resnet", "pretrained": False, "size": 32}
     ours = {recipes.TextClassifier: {"backbone": str(tmp_path / "encoder")}}
-    for cls in (recipes.ImageClassifier, recipes.Segmenter, recipes.TextClassifier):
-        defaults = tuple(ours.get(cls, small).get(item.name, item.default) for item in dataclasses.fields(cls))
+    for cls in (recipes.ImageClassifier, recipes.ImageRegressor, recipes.Segmenter, recipes.TextClassifier):
+        options = [item for item in dataclasses.fields(cls) if not item.kw_only]
+        defaults = tuple(ours.get(cls, small).get(item.name, item.default) for item in options)
         monkeypatch.setattr(cls.__init__, "__defaults__", defaults)
-    for named in (PRESETS, MASK_PRESETS, TEXT_PRESETS):
+    for named in (PRESETS, MASK_PRESETS, TEXT_PRESETS, recipes.ImageRegressor.presets):
         monkeypatch.setitem(named, "default", dataclasses.replace(named["default"], epochs=1))
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()

@@ -163,6 +163,14 @@ def test_what_was_found_is_shown_as_numbers(greys: Path, capsys: pytest.CaptureF
     assert "examples         18        6" in said
 
 
+def test_pictures_in_memory_will_do(greys: Path, tmp_path: Path) -> None:
+    known = truth(greys)
+    arrays = [np.asarray(Image.open(file)) for file in known]
+    task = ImageRegressor(**TINY).fit((arrays, list(known.values())), preset="quick", quiet=True, out=tmp_path / "m")
+    assert task.evaluate((arrays, list(known.values()))).scores["r2"] > 0.98
+    assert task.predict(arrays[0])[0].file is None
+
+
 def test_numbers_that_are_all_equal_are_refused(tmp_path: Path) -> None:
     folder = draw_greys(tmp_path / "flat", start=0.1, step=0.0)
     with pytest.raises(DataError, match=r"brightness is 0\.1 for all; numbers to learn must differ"):
@@ -193,6 +201,11 @@ def test_each_loss_is_that_of_standardised_numbers() -> None:
         assert float(loss) == pytest.approx(value)
     with pytest.raises(OptionError, match="criterion is huber, mse or mae, found 'l2'"):
         ImageRegressor(criterion="l2")  # type: ignore[arg-type]
+
+
+def test_a_network_that_gives_no_negative_output_is_refused() -> None:
+    with pytest.raises(OptionError, match="SqueezeNet ends in a ReLU"):
+        ImageRegressor(backbone="torchvision/squeezenet1_1")
 
 
 @pytest.mark.parametrize("criterion", ["mse", "mae"])

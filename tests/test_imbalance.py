@@ -18,9 +18,9 @@ from torch.nn.functional import one_hot
 
 from recipes import ImageClassifier, TextClassifier, artifact, data, preparing
 from recipes.cli import main
-from recipes.data import Balance, EncodedExamples, EpochSampler, LengthBatches, label_weights, note_rare
+from recipes.data import Balance, EncodedExamples, EpochSampler, LengthBatches, label_weights
 from recipes.errors import OptionError
-from recipes.examples import Examples, Splits
+from recipes.examples import Examples, Splits, note_rare
 from recipes.presets import Preset
 
 FAST: dict[str, Any] = {"epochs": 2, "lr": 0.5, "batch_size": 8, "find_batch_size": False}
@@ -397,6 +397,14 @@ def test_loader_processes_get_names_and_labels_as_blocks(skewed: Path) -> None:
         (many.targets[place], many.inputs[place]) for place in (0, 19_999)
     ]
     assert type(encoded[0][1]) is int
+
+
+def test_a_batch_of_which_nothing_counts_teaches_nothing(skewed: Path) -> None:
+    _, module = ImageClassifier(**TINY).lightning(skewed, class_weights="green=0")
+    scores = torch.randn(4, 3, requires_grad=True)
+    loss = module.loss(scores, torch.tensor([1] * 4))
+    loss.backward()
+    assert (loss.item(), scores.grad.abs().sum().item()) == (0, 0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from recipes.codec import rebuilt
-from recipes.errors import DataError, OptionError
 from recipes.columns import Columns
+from recipes.errors import DataError, OptionError
 from recipes.examples import Examples, Reading, Splits, stratified_split
 from recipes.labelled import check, read_held_out
 from recipes.labelled import read as read_labelled

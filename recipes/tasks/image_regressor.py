@@ -91,6 +91,8 @@ class ImageRegressor(PictureTask):
         super().__post_init__()
         if self.criterion not in ("huber", "mse", "mae"):
             raise OptionError(f"criterion is huber, mse or mae, found {self.criterion!r}")
+        if self.backbone.startswith("torchvision/squeezenet"):
+            raise OptionError("SqueezeNet ends in a ReLU and gives no number below the mean; take another backbone")
 
     def read(self, data: Any, val: Any, reading: Reading) -> Splits:
         """Find the pictures with their numbers and split them."""
