@@ -9,6 +9,7 @@
       recipe.yaml         the settings that repeat the run
       metrics.csv         loss and scores of each epoch
       curves.png          the same, drawn
+    account.json        what the run cost: time, examples, memory, and an estimate of energy and CO2e
       tokenizer.json      of a model for texts, the tokenizer; with tokenizer_config.json as transformers reads it
       training.png        a few training examples as the network sees them
       worst.png           the validation examples that the model does worst on; of texts worst.csv
@@ -50,7 +51,7 @@ FORMAT = 1
 
 MANIFEST, WEIGHTS, CONFIG = "recipe.json", "model.safetensors", "config.json"
 SPLIT, FILES, RECIPE, METRICS, CURVES = "split.json", "files.json", "recipe.yaml", "metrics.csv", "curves.png"
-SEEN, WORST, MISTAKES = "training.png", "worst.png", "worst.csv"
+SEEN, WORST, MISTAKES, ACCOUNT = "training.png", "worst.png", "worst.csv", "account.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 #: The state of a run that is not finished, and the file that tells others that it is running.
@@ -58,7 +59,7 @@ CHECKPOINT, LOCK = "checkpoint.safetensors", "running.lock"
 
 #: Every name that recipes writes into a model folder; only these are ever replaced or removed.
 NAMES = frozenset(
-    {MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES, *TOKENIZER}
+    {MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES, ACCOUNT, *TOKENIZER}
     | {CHECKPOINT, LOCK}
 )
 
@@ -433,7 +434,7 @@ def finished(folder: str | os.PathLike[str]) -> bool:
 def recorded(folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """The files about the run in a folder: its recipe, its split, its metrics and curves, as far as they are there."""
     found = {}
-    for name in (SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES):
+    for name in (SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES, ACCOUNT):
         with contextlib.suppress(OSError):
             path = Path(folder) / name
             if path.is_file() and path.stat().st_size <= _LARGEST_JSON:

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from recipes import artifact
+from recipes import accounts, artifact
 from recipes.data import Batch
 from recipes.display import console, say
 from recipes.results import History, shown
@@ -61,6 +61,22 @@ class KeepBest(Callback):
             trainer.should_stop = True
 
 
+class EpochScores(Callback):
+    """Hands the validation scores of each epoch to a function, which may end the run by raising an error.
+
+    Args:
+        watch: is given the epoch, from 1, and the scores by name.
+    """
+
+    def __init__(self, watch: Callable[[int, Mapping[str, float]], None]) -> None:
+        self.watch = watch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hand them over; what was there before training is no epoch."""
+        if isinstance(pl_module, TrainingModule) and not trainer.sanity_checking:
+            self.watch(trainer.current_epoch + 1, pl_module.validation)
+
+
 def _merit(module: TrainingModule) -> float:
     """The score that decides, or its negative where less is better, as its metric knows."""
     score = module.validation.get(module.decisive, 0.0)
@@ -97,6 +113,7 @@ class Recorder(Callback):
     def __init__(self, history: History, lr: float) -> None:
         self.history, self.lr = history, lr
         self.began, self.examples, self.rate = 0.0, 0, 0.0
+        self.before = "training"
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -122,9 +139,18 @@ class Recorder(Callback):
                 f"{trainer.current_epoch + 1}); lower the learning rate, for example lr={self.lr / 10:g}"
             )
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Time the validation apart."""
+        self.before = accounts.switch("validation")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Back to training."""
+        accounts.switch(self.before)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the row."""
         assert isinstance(pl_module, TrainingModule)
+        accounts.saw(self.examples, epochs=1)
         loss = float(trainer.callback_metrics.get("train_loss", math.nan))
         row = {"epoch": trainer.current_epoch + 1, "train_loss": loss, **pl_module.validation}
         self.history.epochs.append({**row, "examples_per_second": round(self.rate, 1)})

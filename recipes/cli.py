@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RecipesError as error:
         if debug:
             raise
-        say(f"error: {error}")
+        say(f"error: {error}", always=not error.agreed)
         return error.exit_code
     except KeyboardInterrupt:
         say("stopped")
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say("error: there is no space left for the output")
             return 1
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        say(f"error: {printable(reason, 400)} (this should not happen; --debug shows where it came from)")
+        say(f"error: {printable(reason, 400)} (this should not happen; --debug shows where it came from)", always=True)
         return 1
 
 

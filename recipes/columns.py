@@ -273,7 +273,10 @@ def label_names(table: Table, columns: Columns) -> list[tuple[str, ...]]:
         return [tuple(name for name, on in zip(columns.label, row, strict=True) if on) for row in flags]
     cells = table.columns[columns.label[0]]
     if any(isinstance(cell, float) and not cell.is_integer() and not missing(cell) for cell in cells):
-        cells = [str(cell) if isinstance(cell, float) and not missing(cell) else cell for cell in cells]
+        numeric = [
+            isinstance(cell, (int, float)) and not isinstance(cell, bool) and not missing(cell) for cell in cells
+        ]
+        cells = [str(float(cell)) if number else cell for cell, number in zip(cells, numeric, strict=True)]
     separator = columns.separator if columns.multi_label else None
     known: dict[str, tuple[str, ...]] = {}  # equal names are one object, of which there may be a million
 
@@ -288,11 +291,24 @@ def label_names(table: Table, columns: Columns) -> list[tuple[str, ...]]:
 
 
 def _as_whole_numbers(cells: list[Any]) -> list[Any]:
-    """Texts such as `1.0` as `1`, where all of a column are whole numbers, as frames write a column with gaps."""
+    """Texts such as `1.0` as `1`, where all of a column are whole numbers, as frames write a column with gaps.
+
+    Also where all are numbers and one of them is written in two ways.
+    """
     values = {cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()}
-    if any(value.endswith(".0") for value in values) and all(re.fullmatch(r"-?\d+(\.0)?", value) for value in values):
-        return [cell.strip().removesuffix(".0") if isinstance(cell, str) else cell for cell in cells]
+    if not any("." in value for value in values) or not all(re.fullmatch(r"-?\d+(\.\d+)?", value) for value in values):
+        return cells
+    if all(value.endswith(".0") or "." not in value for value in values) or len({*map(spelled, values)}) < len(values):
+        return [spelled(cell) if isinstance(cell, str) else cell for cell in cells]
     return cells
+
+
+def spelled(name: str) -> str:
+    """A label with one spelling for a number and for a truth value: `1` for `1.0`, `true` for `True`."""
+    name = name.strip()
+    if re.fullmatch(r"-?\d+\.\d+", name):
+        return name.rstrip("0").removesuffix(".")
+    return name.lower() if name.lower() in ("true", "false") else name
 
 
 def _flag(table: Table, name: str, place: int) -> bool:

@@ -16,8 +16,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler, get_worker_info
 
+from recipes import ranks
 from recipes.codec import Codec, cores
 from recipes.errors import DataError, OptionError
 from recipes.examples import Examples, Splits, are_numbers
@@ -204,7 +205,7 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
         """A batch at once: by threads in the training process itself, one after the other in a loader process."""
         if get_worker_info() is not None or self.arrays is not None:
             return [self[key] for key in keys]
-        with ThreadPoolExecutor(cores(), thread_name_prefix="recipes-reader") as pool:
+        with ThreadPoolExecutor(own_cores(), thread_name_prefix="recipes-reader") as pool:
             return list(pool.map(self.__getitem__, keys))
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Any, int, str]:
@@ -295,6 +296,27 @@ def _so_many(sizes: Sequence[int], batch_size: int, number: int) -> list[list[in
     return batches
 
 
+class Share(Sampler[list[Any]]):
+    """This process's share of each batch: every process goes through the same batches, in the same order.
+
+    Batches come in the same number to all. Where one is too small for all, a share may be empty.
+
+    Args:
+        batches: the batches of all processes together.
+    """
+
+    def __init__(self, batches: Sampler[list[Any]] | BatchSampler) -> None:
+        self.batches = batches
+        self.sampler = getattr(batches, "sampler", None)  # Lightning tells it the epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        place = ranks.here()
+        return (batch[place.rank :: place.world] for batch in self.batches)
+
+
 def collate(rows: list[tuple[Any, int, str]], codec: Codec) -> Batch | None:
     """What the network takes of each example as one tensor, the targets, and the names of files that are lost by now.
 
@@ -304,7 +326,7 @@ def collate(rows: list[tuple[Any, int, str]], codec: Codec) -> Batch | None:
     lost = [source for array, _, source in rows if array is None]
     arrays = [array for array, _, _ in rows if array is not None]
     if not arrays:
-        return None
+        return None if ranks.world() == 1 else (None, None, lost)  # type: ignore[return-value]
     targets = torch.from_numpy(np.stack([target for array, target, _ in rows if array is not None]))
     inputs = torch.from_numpy(codec.stacked(arrays))
     return inputs, targets if targets.is_floating_point() else targets.long(), lost
@@ -323,6 +345,7 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         self.splits, self.codec, self.preset = splits, codec, preset
         self.workers = loader_workers(preset.workers, preset.accelerator)
+        self._stand_in: Batch | None = None
         if preset.sampler == "balanced":
             _refuseare_numbers(splits.train, "sampler", preset.sampler)
 
@@ -355,15 +378,28 @@ class DataModule(pl.LightningDataModule):
     def _as_predicted(self, examples: Examples | None) -> DataLoader[Any] | list[Any]:
         if not examples:
             return []
-        size = 1 if self.codec.dense else self.preset.batch_size  # whole images differ in size
-        return loader(EncodedExamples(examples, self.codec), size, self.workers)
+        size = self.preset.batch_size
+        if self.codec.dense:  # whole images differ in size
+            size = ranks.world() if self._shares else 1
+        return loader(EncodedExamples(examples, self.codec), size, self.workers, shares=self._shares)
 
     def loader(self, examples: EncodedExamples, sampler: Any = None, drop_last: bool = False) -> DataLoader[Any]:
         """A loader with this module's batch size and processes."""
-        return loader(examples, self.preset.batch_size, self.workers, sampler, drop_last)
+        return loader(examples, self.preset.batch_size, self.workers, sampler, drop_last, self._shares)
+
+    @property
+    def _shares(self) -> bool:
+        """Whether batches are shared out here: in training on several devices, unless Lightning is told to do it."""
+        trainer = self.trainer
+        return trainer is not None and trainer.world_size > 1 and not trainer._accelerator_connector.use_distributed_sampler
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Mix the whole batch on its device, while training only."""
+        """Mix the whole batch on its device, while training only; an empty share becomes a batch of nothing.
+
+        All processes mix alike; each mixes the pairs that it has.
+        """
+        if batch[0] is None:
+            return self._batch_of_nothing(batch[2], dataloader_idx)
         trainer = self.trainer
         if trainer is None or not trainer.training or not (self.preset.mixup or self.preset.cutmix):
             return batch
@@ -376,6 +412,27 @@ class DataModule(pl.LightningDataModule):
         if self.codec.ragged:
             return *mixed_texts(pixels, targets, len(self.codec.labels), self.preset, seed), lost
         return *mixed(pixels, targets, len(self.codec.labels), self.preset, seed), lost
+
+
+    def _batch_of_nothing(self, lost: list[str], dataloader_idx: int) -> Batch:
+        """An input without a target: a process with nothing to do in a step goes through the network with the others.
+
+        Raises:
+            DataError: no training example can be read any more.
+        """
+        if self._stand_in is None:
+            examples = EncodedExamples(self.splits.train, self.codec, self.preset)
+            rows = (examples[0, place] for place in range(len(examples)))
+            row = next((row for row in rows if row[0] is not None), None)
+            if row is None:
+                raise DataError("none of the training examples can be read any more")
+            self._stand_in = collate([row], self.codec)
+        assert self._stand_in is not None
+        assert self.trainer is not None
+        inputs, targets, _ = self._stand_in
+        device = self.trainer.strategy.root_device
+        inputs, targets, _ = self.on_after_batch_transfer((inputs.to(device), targets.to(device), []), dataloader_idx)
+        return inputs, targets[:0], lost
 
 
 def mixed(pixels: Tensor, targets: Tensor, labels: int, preset: Preset, seed: int) -> tuple[Tensor, Tensor]:
@@ -428,13 +485,21 @@ def mixed_texts(tokens: Tensor, targets: Tensor, labels: int, preset: Preset, se
 
 
 def loader(
-    examples: EncodedExamples, batch_size: int, workers: int, sampler: Any = None, drop_last: bool = False
+    examples: EncodedExamples,
+    batch_size: int,
+    workers: int,
+    sampler: Any = None,
+    drop_last: bool = False,
+    shares: bool = False,
 ) -> DataLoader[Any]:
-    """Batches of examples, read by `workers` processes, or by this one if 0."""
+    """Batches of examples, read by `workers` processes, or by this one if 0; or this process's share of each."""
     how: dict[str, Any] = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
     if examples.arrays is not None:
         order = sampler if isinstance(sampler, EpochSampler) else None
         how = {"batch_sampler": LengthBatches(examples.arrays, batch_size, order)}
+    if shares:
+        whole = BatchSampler(SequentialSampler(examples) if sampler is None else sampler, batch_size, drop_last)
+        how = {"batch_sampler": Share(how.get("batch_sampler", whole))}
     return DataLoader(
         examples,
         **how,
@@ -459,7 +524,12 @@ def loader_workers(workers: int, accelerator: str) -> int:
         return workers
     if training_device(accelerator).type != "cuda" or not sys.platform.startswith("linux"):
         return 0
-    return min(cores(), 16)
+    return min(own_cores(), 16)
+
+
+def own_cores() -> int:
+    """How many processors are there for this process, where others of the run are on the same machine."""
+    return max(cores() // ranks.here().local_world, 1)
 
 
 def training_device(accelerator: str) -> torch.device:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recipes import ranks
 from recipes.errors import printable
 
 
@@ -34,9 +35,15 @@ def console(file: IO[str] | None = None) -> Console:
     return Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
 
 
-def say(message: str) -> None:
-    """One line to the person at the screen, on stderr."""
-    console().print(Text(message))
+def say(message: str, always: bool = False) -> None:
+    """One line to the person at the screen, on stderr; of several processes the first speaks for all, unless `always`.
+
+    Args:
+        message: the line.
+        always: what this process has to say concerns it alone.
+    """
+    if always or ranks.rank() == 0:
+        console().print(Text(message))
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -25,6 +25,8 @@ class RecipesError(Exception):
     """
 
     exit_code = 2
+    #: Whether all processes of the run know of it, so that one of them is enough to tell it.
+    agreed = False
 
 
 class DataError(RecipesError, ValueError):

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from recipes import artifact, cache
+from recipes import accounts, artifact, cache
 from recipes.backbones import Network
 from recipes.data import DataModule, EncodedExamples
 from recipes.display import console
@@ -54,9 +55,11 @@ def features(
     kept = None
     if data.preset.cache:
         kept = _place(weights or weights_digest(network), network, data, examples, view)
-    found = _loaded(kept) if kept else None
+    found, took = _loaded(kept) if kept else (None, 0.0)
     if found is not None and len(found) == len(examples):
+        accounts.looked(0.0, found=took)
         return found, torch.tensor(np.array([data.codec.target(target) for target in examples.targets]))
+    began = time.perf_counter()
     varied = isinstance(view, int)
     encoded = EncodedExamples(examples, data.codec, data.preset if varied else None)
     batches = data.loader(encoded, [(view, place) for place in range(len(examples))] if varied else None)
@@ -65,8 +68,11 @@ def features(
     if data.codec.ragged:  # batches are of similar length; the examples' own order is what is kept
         order = torch.tensor([place for batch in batches.batch_sampler or () for place in batch]).argsort()
         computed, targets = computed[order], targets[order]
+    took = time.perf_counter() - began
+    accounts.saw(len(computed))
+    accounts.looked(took)
     if kept and len(computed) == len(examples):  # all of them could be read
-        _keep(kept, computed)
+        _keep(kept, computed, took)
     return computed, targets
 
 
@@ -119,23 +125,29 @@ def folder() -> Path:
     return cache.folder("features")
 
 
-def _loaded(path: Path) -> Tensor | None:
-    """What a file of the cache holds; nothing if it is not there or damaged."""
+def _loaded(path: Path) -> tuple[Tensor | None, float]:
+    """What a file of the cache holds, and the seconds it took; nothing if it is not there or damaged."""
     if not path.is_file():
-        return None
+        return None, 0.0
     try:
         found = artifact.read_state(path)
         os.utime(path)
     except (RecipesError, OSError):
-        return None
-    return found if isinstance(found, Tensor) and found.dim() == 2 else None
+        return None, 0.0
+    found, took = found if isinstance(found, tuple) and len(found) == 2 else (found, 0.0)
+    if isinstance(found, Tensor) and found.dim() == 2 and isinstance(took, float):
+        return found, took
+    return None, 0.0
 
 
-def _keep(path: Path, found: Tensor) -> None:
-    """Write a file of the cache; where that is not possible, on a full disk say, the run goes on without."""
+def _keep(path: Path, found: Tensor, took: float) -> None:
+    """Write a file of the cache, with the seconds it took.
+
+    Where that is not possible, on a full disk say, the run goes on without.
+    """
     with contextlib.suppress(RecipesError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        artifact.write_state(path, found)
+        artifact.write_state(path, (found, took))
         files = [(entry.stat().st_mtime, entry.stat().st_size, entry) for entry in path.parent.glob("*.safetensors")]
         total = 0
         for _, size, entry in sorted(files, reverse=True):

@@ -88,11 +88,11 @@ class PictureInputs(Inputs):
 
     def find(self, table: Table, taken: Sequence[str]) -> tuple[tuple[str, ...], bool]:
         """The column that is called like pictures, or whose cells are pictures or their names."""
-        name = by_name(table, _IMAGE, taken, _pictures)
-        if name and (_pictures(table.columns[name[0]]) or _located(table.columns[name[0]], table.folder)):
+        name = by_name(table, _IMAGE, taken, are_pictures)
+        if name and (are_pictures(table.columns[name[0]]) or _located(table.columns[name[0]], table.folder)):
             return name, False
         free = [name for name in table.columns if name not in taken]
-        if found := [name for name in free if _pictures(table.columns[name])]:
+        if found := [name for name in free if are_pictures(table.columns[name])]:
             return (found[0],), len(found) > 1
         found = [name for name in free if _located(table.columns[name], table.folder)]
         return tuple(found[:1]), True
@@ -102,9 +102,7 @@ class PictureInputs(Inputs):
         cells = table.columns[columns[0]]
         if table.where:  # a folder's own files
             return cells
-        place = _located(cells, table.folder) or (table.folder, "")
-        found = [_at(cell, *place) for cell in cells]
-        return [Missing(one) if isinstance(one, str) and not os.path.isfile(one) else one for one in found]
+        return picture_cells(cells, table.folder)
 
     def sift(self, rows: dict[str, Rows], reading: Reading, notes: list[str]) -> Sifted:
         """Look at every picture, or of very many at a sample; leave out what cannot be read, and find copies."""
@@ -115,16 +113,11 @@ class PictureInputs(Inputs):
         notes += [note] if note else []
         seen = dict(zip(rows, _parted(found, rows), strict=True))
         unreadable = {part: _readable_alone(rows, part, seen, reading, notes) for part in rows}
-        sources = [source for own in rows.values() for source in own.inputs]
-        alike, exact = near_duplicates([look for part in rows for look in seen[part]]), exact_duplicates(sources)
-        forms = united(_shared(alike), _shared(exact)) or [None] * len(sources)
         if reading.thorough:
             _note_oddities(rows, seen, notes)
-        return Sifted(
-            dict(zip(rows, _parted(_shared(forms), rows), strict=True)),
-            dict(zip(rows, _parted(exact, rows), strict=True)),
-            {part: names for part, names in unreadable.items() if names},
-        )
+        found_copies = copies(seen, rows)
+        found_copies.unreadable = {part: names for part, names in unreadable.items() if names}
+        return found_copies
 
     def content(self, source: Any) -> Any:
         """A checksum of a picture in memory, or its name."""
@@ -146,6 +139,17 @@ OF_FOLDERS = Columns(("image",), ("label",))
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Looks
+
+
+def copies(seen: Mapping[str, Sequence[Look | None]], rows: Mapping[str, Rows]) -> Sifted:
+    """Which pictures show the same, and which files are the same byte for byte, over all splits."""
+    sources = [source for own in rows.values() for source in own.inputs]
+    alike, exact = near_duplicates([look for part in rows for look in seen[part]]), exact_duplicates(sources)
+    forms = united(_shared(alike), _shared(exact)) or [None] * len(sources)
+    return Sifted(
+        dict(zip(rows, _parted(_shared(forms), rows), strict=True)),
+        dict(zip(rows, _parted(exact, rows), strict=True)),
+    )
 
 
 def _parted(values: Sequence[T], rows: Mapping[str, Rows]) -> list[list[T]]:
@@ -306,7 +310,7 @@ def _what_instead(folder: str) -> str:
 # Cells
 
 
-def _pictures(cells: Sequence[Any]) -> bool:
+def are_pictures(cells: Sequence[Any]) -> bool:
     """Whether most cells are pictures, or the names of picture files."""
     some = [cell for cell in cells[:1000] if not _nothing(cell)]
     return bool(some) and 2 * sum(map(_is_picture, some)) > len(some)
@@ -348,6 +352,18 @@ def _located(cells: Iterable[Any], folder: str) -> tuple[str, str] | None:
         if most == len(names):
             break
     return best
+
+
+def picture_cells(cells: Sequence[Any], folder: str) -> list[Any]:
+    """What the cells of a column mean: paths of files, pictures, `Missing` where no file is, None where nothing is.
+
+    Args:
+        cells: the column.
+        folder: where paths begin, or below which the files lie.
+    """
+    place = _located(cells, folder) or (folder, "")
+    found = [_at(cell, *place) for cell in cells]
+    return [Missing(one) if isinstance(one, str) and not os.path.isfile(one) else one for one in found]
 
 
 def _at(cell: Any, folder: str, suffix: str) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from recipes import sources
-from recipes.columns import Columns, columns_in, find_columns, find_number_column, label_names, numbers
+from recipes.columns import Columns, columns_in, find_columns, find_number_column, label_names, numbers, spelled
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import SPLITS, Examples, Reading, Splits, below, fingerprint, in_threads, strata, stratified_split
@@ -173,7 +173,7 @@ def read(
         notes += given.notes
     rows = _rows_by_part(source, given is not None, columns, inputs, reading, regression, notes)
     if reading.left_out:
-        _leave_out(rows, reading.left_out, notes)
+        leave_out(rows, reading.left_out, notes)
     labels = columns.label if regression else _checked_labels(rows["train"], columns, inputs, notes)
     for part, own in rows.items():
         if not regression:
@@ -184,14 +184,12 @@ def read(
     found = {part: _examples(own, labels, columns, regression) for part, own in rows.items()}
     for part, lost in sifted.unreadable.items():
         found[part].unreadable = lost
-    _note_copies(rows, sifted, inputs, regression, notes)
-    _note_groups(rows, notes)
+    note_copies(rows, sifted, inputs, "number" if regression else "label", notes)
+    note_groups(rows, notes)
     train, held_out = found["train"], found.get("val")
     if held_out is None:
-        groups = united(sifted.forms["train"], rows["train"].groups)
         targets = strata(train.targets) if regression else train.targets
-        kept, out = stratified_split(targets, reading.fraction, reading.seed, groups)
-        _check_split(out, groups, rows["train"], reading, inputs)
+        kept, out = parted(targets, reading, sifted.forms["train"], rows["train"])
         train, held_out = train.take(kept), train.take(out)
     if not regression:
         _note_counts(found["train"], inputs, notes)
@@ -353,6 +351,15 @@ def _groups(table: Table, kept: Sequence[int], rows: Rows, group: str) -> list[H
         known = f"{did_you_mean(group, table.columns)} (columns: {listed(table.columns, 8)})"
         raise OptionError(f"group={group!r} is no column of {printable(table.name)}{known}")
     names = list(map(rows.name, range(len(rows.inputs))))
+    return named_groups(names, group)
+
+
+def named_groups(names: Sequence[str], group: str) -> list[Hashable]:
+    """What files belong to by their names: the folder each is in, or what a regular expression finds.
+
+    Raises:
+        OptionError: it is no regular expression, or is not in every name.
+    """
     if group == "folder":
         return [os.path.dirname(name) for name in names]
     try:
@@ -369,7 +376,7 @@ def _groups(table: Table, kept: Sequence[int], rows: Rows, group: str) -> list[H
     return [match.groups() or match.group() for match in found if match is not None]
 
 
-def _leave_out(rows: dict[str, Rows], names: frozenset[str], notes: list[str]) -> None:
+def leave_out(rows: dict[str, Rows], names: frozenset[str], notes: list[str]) -> None:
     """Take out what the list of names to leave out holds, and say what of the list is not there."""
     seen: set[str] = set()
     for part, own in rows.items():
@@ -386,6 +393,8 @@ def _leave_out(rows: dict[str, Rows], names: frozenset[str], notes: list[str]) -
 def _known(rows: Rows, labels: tuple[str, ...], reading: Reading, notes: list[str]) -> Rows:
     """The rows with labels that training knows, which are all, or it is refused; a check goes on without the others."""
     known = {*labels}
+    if not all(known.issuperset(own) for own in rows.targets):
+        _respell(rows, labels)
     unknown = list(dict.fromkeys(label for own in rows.targets for label in own if label not in known))
     if not unknown:
         return rows
@@ -408,6 +417,13 @@ def _known(rows: Rows, labels: tuple[str, ...], reading: Reading, notes: list[st
     )
     gone = {*odd}
     return rows.take([place for place in range(len(rows.inputs)) if place not in gone])
+
+
+def _respell(rows: Rows, labels: tuple[str, ...]) -> None:
+    """Write labels as training does where they differ in nothing but how a number or a truth value is spelled."""
+    forms = Counter(map(spelled, labels))
+    known = {spelled(label): label for label in labels if forms[spelled(label)] == 1} | {one: one for one in labels}
+    rows.targets = [tuple(known.get(one) or known.get(spelled(one), one) for one in own) for own in rows.targets]
 
 
 def _check_left(rows: Rows, labels: tuple[str, ...], inputs: Inputs) -> None:
@@ -457,20 +473,33 @@ def united(*relations: Sequence[Hashable] | None) -> list[Hashable] | None:
     return [root(place) for place in range(len(parent))]
 
 
-def _check_split(
-    held_out: Sequence[int], groups: Sequence[Hashable] | None, rows: Rows, reading: Reading, inputs: Inputs
-) -> None:
-    """Refuse a split that groups leave no choice for."""
-    if held_out or not reading.group or groups is None or len(rows.inputs) < 2:
-        return
-    number = len({*groups})
-    raise DataError(
-        f"group={reading.group!r} puts {counted(len(rows.inputs), inputs.thing)} into {counted(number, 'group')}, so "
-        f"none can be set aside for validation; give val=..., or smaller groups"
-    )
+def parted(
+    targets: Sequence[Any], reading: Reading, forms: Sequence[Hashable], rows: Rows
+) -> tuple[list[int], list[int]]:
+    """Places to keep and to hold out, whole groups and all copies of an example on one side.
+
+    Args:
+        targets: what the split takes its share of, as `stratified_split` knows it.
+        reading: how to split.
+        forms: what copies have in common.
+        rows: the examples, with their groups.
+
+    Raises:
+        DataError: groups leave no choice.
+    """
+    kept, out = stratified_split(targets, reading.fraction, reading.seed, united(forms, rows.groups))
+    if not out and len(targets) > 1:  # nothing but copies: better a split that flatters than none
+        kept, out = stratified_split(targets, reading.fraction, reading.seed, rows.groups)
+    if not out and len(targets) > 1 and rows.groups is not None:
+        raise DataError(
+            f"group={reading.group!r} puts {counted(len(targets), 'example')} into "
+            f"{counted(len({*rows.groups}), 'group')}, so none can be set aside for validation; give val=..., or "
+            f"smaller groups"
+        )
+    return kept, out
 
 
-def _note_groups(rows: Mapping[str, Rows], notes: list[str]) -> None:
+def note_groups(rows: Mapping[str, Rows], notes: list[str]) -> None:
     """Say which groups are on both sides of a split that was given."""
     train = rows["train"]
     if train.groups is None:
@@ -562,22 +591,31 @@ def _note_counts(examples: Examples, inputs: Inputs, notes: list[str]) -> None:
         )
 
 
-def _note_copies(rows: Mapping[str, Rows], sifted: Sifted, inputs: Inputs, regression: bool, notes: list[str]) -> None:
-    """Say what is there again: in training, with the same or another label, and on both sides of a split."""
+def note_copies(rows: Mapping[str, Rows], sifted: Sifted, inputs: Inputs, target: str, notes: list[str]) -> None:
+    """Say what is there again: in training, with the same or another label, and on both sides of a split.
+
+    Args:
+        rows: by split.
+        sifted: what is a copy of what.
+        inputs: what inputs are.
+        target: what copies may differ in, `label` or `number`; empty where nothing is compared.
+        notes: gets the lines.
+    """
     train = rows["train"]
     first: dict[Hashable, int] = {}
     pairs = [
         (first.setdefault(form, place), place) for place, form in enumerate(sifted.forms["train"]) if form is not None
     ]
     copies = [(one, other) for one, other in pairs if one != other]
-    apart = [(one, other) for one, other in copies if _unlike(train.targets[one], train.targets[other])]
-    same = [pair for pair in copies if not _unlike(train.targets[pair[0]], train.targets[pair[1]])]
+    apart = [(one, other) for one, other in copies if target and _unlike(train.targets[one], train.targets[other])]
+    unlike = {*apart}
+    same = [pair for pair in copies if pair not in unlike]
     if same:
         exact = sum(sifted.exact["train"][one] == sifted.exact["train"][other] for one, other in same)
         notes.append(
             Finding(
-                f"{counted(len(same), inputs.thing)} of {len(train.inputs):,} for training repeat others with the same "
-                f"{'number' if regression else 'label'}, {exact:,} of them {inputs.exactly}",
+                f"{counted(len(same), inputs.thing)} of {len(train.inputs):,} for training repeat others"
+                f"{f' with the same {target}' if target else ''}, {exact:,} of them {inputs.exactly}",
                 kind="copies",
                 names=[train.name(other) for _, other in same],
                 remedy="leave the copies out; they count several times",
@@ -591,7 +629,7 @@ def _note_copies(rows: Mapping[str, Rows], sifted: Sifted, inputs: Inputs, regre
         notes.append(
             Finding(
                 f"{counted(len(apart), inputs.thing)} for training with different "
-                f"{'numbers' if regression else 'labels'}: {'; '.join(map(printable, named[:3]))}"
+                f"{target}s: {'; '.join(map(printable, named[:3]))}"
                 f"{'; …' if len(apart) > 3 else ''}; which is right?",
                 kind="contradiction",
                 severity="error",

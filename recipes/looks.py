@@ -39,7 +39,8 @@ _SIDE, _TINT = 24, 4
 _GREY = _SIDE * _SIDE
 
 # Brightness that varies by less than this, in levels of 255, beside slow changes from one side to the other, is noise.
-_STRUCTURE = 1.5
+# Pictures of things have 5 and more.
+_STRUCTURE = 2.0
 
 # A frequency of the thumbnail counts as there from so much on; rounding alone makes 0.3.
 _PRESENT = 2.0
@@ -53,18 +54,22 @@ _SAME, _SAME_TINY, _TINY = 0.95, 0.985, 48
 # would be one group from its first frame to its last.
 _SLACK = 2.0
 
-# The same shapes in other colours, or much darker, are another picture: a red cross and a green one.
-_CONTRAST, _COLOUR, _COLOURLESS = 0.6, 32, 6
+# The same shapes in other colours, or much darker, are another picture: a red cross and a green one, or a black one.
+_CONTRAST, _COLOUR, _COLOURLESS = 0.75, 32, 6
 
 # Hashes differ in at most so many of 64 bits, and are alike in two of their eight bytes: all that differ in six bits
 # are found for sure, 97 % of those that differ in eight.
 _BITS = 8
 
+# With so many that have the same two bytes a picture is compared, and so many that show the same are enough.
+_MOST = 100
+
 # Pairs that are compared at a time, and sources that one thread gets at a time.
 _AT_ONCE, _CHUNK = 2_048, 16
 
-# Of files of the same size, so many bytes at both ends are compared before whole files are read.
-_END = 4_096
+# Of files of the same size, so many first bytes are compared before any is read whole. They are what one access to a
+# disk brings anyway, and came when it was asked whether the file begins like a picture.
+_BEGIN = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Look:
         hash: 64 bits that hardly change when the picture is saved again or made smaller; None where there is so little
             to see that they mean nothing.
         thumbnail: brightness on 24 × 24 pixels, then two colours on 4 × 4; empty where `hash` is None.
+        orientation: how the picture lies in its file, as EXIF counts it; 1 is upright.
     """
 
     error: str | None = None
@@ -87,22 +93,32 @@ class Look:
     format: str = ""
     hash: int | None = None
     thumbnail: bytes = field(default=b"", repr=False)
+    orientation: int = 1
 
 
 def look(source: Any) -> Look:
     """What there is to know of one picture, from decoding it once."""
     try:
-        with images.opened(source) as lazy:
-            size, mode = images.displayed_size(lazy), lazy.mode
-            # Telephones write JPEGs with a second picture inside; to people these are JPEGs.
-            kind = "JPEG" if lazy.format == "MPO" else lazy.format or ""
-            thumbnail = _thumbnail(lazy, size)
+        return looked(source)
     except ImageError as error:
         return Look(error.reason)
     except DataError as error:
         return Look(f"is no picture: {error}")
+
+
+def looked(source: Any) -> Look:
+    """What there is to know of one picture.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with images.opened(source) as lazy:
+        size, mode, orientation = images.displayed_size(lazy), lazy.mode, images.orientation_of(lazy)
+        # Telephones write JPEGs with a second picture inside; to people these are JPEGs.
+        kind = "JPEG" if lazy.format == "MPO" else lazy.format or ""
+        thumbnail = _thumbnail(lazy, size)
     bits = _hash(thumbnail)
-    return Look(None, size, mode, kind, bits, b"" if bits is None else thumbnail)
+    return Look(None, size, mode, kind, bits, b"" if bits is None else thumbnail, orientation)
 
 
 def looks(sources: Sequence[Any], title: str = "checking pictures") -> list[Look]:
@@ -176,13 +192,22 @@ def _hash(thumbnail: bytes) -> int | None:
     2010) but for the threshold. The median, or 0, would leave bits to noise where a picture is symmetric and half of
     its frequencies are not there.
     """
+    grey = np.frombuffer(thumbnail, np.uint8, _GREY).astype(np.float32)
+    shade = grey @ _shades()
+    if float(grey @ grey - shade @ shade) < _GREY * _STRUCTURE**2:
+        return None
     waves = _waves()
-    grey = np.frombuffer(thumbnail, np.uint8, _GREY).reshape(_SIDE, _SIDE)
-    spectrum = waves @ grey.astype(np.float32) @ waves.T
-    spectrum[0, 0] = 0
-    bits = int.from_bytes(np.packbits(spectrum > _PRESENT).tobytes(), "big")
-    spectrum[:3, :3] = 0  # a sky, a vignette: slow changes, which many pictures share
-    return bits if math.sqrt(np.vdot(spectrum, spectrum)) / _SIDE >= _STRUCTURE else None
+    spectrum = waves @ grey.reshape(_SIDE, _SIDE) @ waves.T
+    spectrum[0, 0] = 0  # the mean
+    return int.from_bytes(np.packbits(spectrum > _PRESENT).tobytes(), "big")
+
+
+@lru_cache
+def _shades() -> NDArray[np.float32]:
+    """What changes slowly, such as skies and dark corners, which many pictures share: six shapes of length 1."""
+    x, y = (axis.ravel() / _SIDE - 0.5 for axis in np.mgrid[:_SIDE, :_SIDE])
+    shapes = np.linalg.qr(np.stack([np.ones(_GREY), x, y, x * x, x * y, y * y], axis=1))[0]
+    return shapes.astype(np.float32)
 
 
 @lru_cache
@@ -220,38 +245,41 @@ def _pairs(seen: Sequence[Look]) -> NDArray[np.int64]:
     """The pairs of places that show the same, the lower place first, shape (pairs, 2).
 
     Hashes that differ in a few of their bits are equal in some of their bytes. So pictures are compared only with those
-    that have two bytes in common with them, for each choice of two bytes. Where more than `most` share these, each is
-    compared with the next ones in order alone; it meets the others by other bytes.
+    that have two bytes in common with them, for each choice of two bytes. Where very many share these, each is compared
+    with the next ones in order alone; it meets the others by other bytes, or by way of those. Two that both show the
+    same as very many others are not compared any more.
     """
     hashes, number = np.asarray([one.hash for one in seen], np.uint64), len(seen)
-    most = max(64, 20_000_000 // max(number, 1))
     tried = np.zeros(0, np.int64)
     alike = [np.zeros((0, 2), np.int64)]
+    partners = np.zeros(number, np.int64)
     columns = hashes[:, None].view(np.uint8).astype(np.uint64)
     for one, other in combinations(range(8), 2):
         key = columns[:, one] << np.uint64(8) | columns[:, other]
         order = np.argsort(key << np.uint64(48) | hashes >> np.uint64(16))
-        near = order[_near(key[order], hashes[order], most)]
-        near.sort(axis=1)
+        near = order[_near(key[order], hashes[order])]
+        near = np.sort(near[partners[near].min(axis=1) < _MOST], axis=1)
         codes = _new(np.sort(near[:, 0] * number + near[:, 1]), tried)
         tried = np.sort(np.concatenate([tried, codes]))
         candidates = np.stack(np.divmod(codes, max(number, 1)), axis=1)
-        alike.append(candidates[_alike(candidates, seen)])
+        same = candidates[_alike(candidates, seen)]
+        partners += np.bincount(same.ravel(), minlength=number)
+        alike.append(same)
     return np.concatenate(alike)
 
 
 def _new(codes: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each of the codes once that is not known yet; both are sorted, as numpy's own functions for sets do not assume."""
+    """Each of the codes once that is not among the known ones; both come sorted, which numpy's sets cannot use."""
     codes = codes[np.append(codes[:-1] != codes[1:], np.ones(min(len(codes), 1), np.bool_))]
-    places = np.searchsorted(known, codes)
-    return codes[np.append(known, -1)[places] != codes]
+    fresh: NDArray[np.int64] = codes[np.append(known, -1)[np.searchsorted(known, codes)] != codes]
+    return fresh
 
 
-def _near(keys: NDArray[np.uint64], hashes: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+def _near(keys: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     """The pairs of places with the same key whose hashes differ in few bits; `keys` are in order."""
     found = [np.zeros((0, 2), np.int64)]
     here = np.arange(len(keys))
-    for step in range(1, most + 1):
+    for step in range(1, _MOST + 1):
         here = here[here + step < len(keys)]
         here = here[keys[here] == keys[here + step]]
         if not len(here):
@@ -331,14 +359,14 @@ def _grouped(pairs: NDArray[np.int64], seen: Sequence[Look]) -> NDArray[np.int64
 def exact_duplicates(sources: Sequence[Any]) -> list[int]:
     """For each file the place of the first one with the same bytes, or its own.
 
-    Only files of the same size are opened, and only those that also begin and end alike are read whole. What is no
-    file, is empty or cannot be read is alone.
+    Only files of the same size are opened, and only those that also begin alike are read whole. What is no file, is
+    empty or cannot be read is alone.
 
     Args:
         sources: paths, of all splits one after the other.
     """
     keys: list[Hashable] = list(watched(_in_chunks(_size, sources, 16 * _CHUNK), "reading sizes", len(sources)))
-    for fingerprint, title in ((_ends, "comparing files"), (_whole, "comparing copies")):
+    for fingerprint, title in ((_begin, "comparing files"), (_whole, "comparing copies")):
         places = _shared(keys)
         files = [sources[place] for place in places]
         keys = [None] * len(sources)
@@ -368,15 +396,11 @@ def _size(source: Any) -> int | None:
     return (status.st_size or None) if stat.S_ISREG(status.st_mode) else None
 
 
-def _ends(path: str) -> bytes | None:
-    """A checksum of a file's size and of its first and last bytes."""
+def _begin(path: str) -> bytes | None:
+    """A checksum of a file's size and of its first bytes."""
     try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            begin = file.read(_END)
-            file.seek(max(_END, size - _END))
-            return _digest(b"%d %s%s" % (size, begin, file.read(_END)))
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.blake2b(b"%d %s" % (os.fstat(file.fileno()).st_size, file.read(_BEGIN))).digest()
     except OSError:
         return None
 
@@ -385,13 +409,9 @@ def _whole(path: str) -> bytes | None:
     """A checksum of all of a file."""
     try:
         with open(path, "rb") as file:
-            digest = hashlib.blake2b(digest_size=16)
+            digest = hashlib.blake2b()
             while block := file.read(2**20):
                 digest.update(block)
             return digest.digest()
     except OSError:
         return None
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,10 @@ from recipes import images
 from recipes.crops import IGNORED
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, ImageError, OptionError, did_you_mean, printable
-from recipes.examples import Examples, Splits, in_threads, stratified_split, watched
+from recipes.examples import Examples, Reading, Splits, in_threads, watched
+from recipes.image_examples import PICTURES, copies
+from recipes.labelled import Rows, leave_out, named_groups, note_copies, note_groups, parted
+from recipes.looks import Look, looked
 from recipes.mask_keys import Key, find_key, wished
 from recipes.mask_pairs import OBJECTS, Pairs, Source, find_pairs
 from recipes.masks import (
@@ -60,28 +63,26 @@ def read_masked(
     colours: Any = None,
     ignore: Any = None,
     suffix: str | None = None,
-    fraction: float = 0.2,
-    seed: int = 0,
+    reading: Reading = Reading(),  # noqa: B008
 ) -> tuple[Splits, MaskCode]:
     """Images with their masks, in splits, and how the masks are read.
 
     Args:
         data: a folder with `images/` and `masks/` (perhaps in `train/`, `val/` and `test/`, or these inside), a table
-            with columns of images and masks, a COCO file, or images and masks as two lists.
+            with columns of images and masks, a COCO file, two lists, or whatever else `find_pairs` takes.
         val: the same for validation, or None to find or split one.
         labels: the labels' names in the order of the masks' values; found or made up if None.
         colours: for masks in colours names with colours, or a file with lines such as `sky,128,128,128`; found if None.
         ignore: a value, a colour or a label's name, or several, whose pixels do not count; an empty list for none.
             If None, 255 beside values 0, 1, 2 … does not count.
         suffix: what masks' names have more than their images', as `_mask`; found if None.
-        fraction: the share of the images to set aside for validation where there are none for it.
-        seed: governs which ones.
+        reading: how to split, and what to leave out.
 
     Raises:
         DataError: nothing can be paired, sizes differ, or masks hold what no label has.
         OptionError: an option names what is not there.
     """
-    source = find_pairs(data, suffix)
+    source = find_pairs(data, suffix, reading.group)
     parts = dict(source.parts)
     if "train" not in parts:
         raise DataError(f"{printable(source.root)} holds no images for training (found {listed(parts)})")
@@ -91,11 +92,12 @@ def read_masked(
             parts["train"].notes.append(
                 f"left out {number} of {parts['val'].where} for validation, as others are given"
             )
-        parts["val"] = _chosen(find_pairs(val, suffix), ("val", "train", "test"))[1]
+        parts["val"] = _chosen(find_pairs(val, suffix, reading.group), ("val", "train", "test"))[1]
     wishes = wished(ignore)
     key = find_key(labels, colours, source.root if parts["train"].kind == "single" else None)
     for pairs in parts.values():
         _name_objects(pairs, key.names if key else ())
+    rows = _rows(parts, reading, source.root)
     seen = {part: _looked(pairs) for part, pairs in parts.items()}
     notes = [note for pairs in parts.values() for note in pairs.notes]
     notes += [note for sight in seen.values() for note in sight.notes]
@@ -108,7 +110,11 @@ def read_masked(
         names, code = _stacked_code(list(parts.values()), key, wishes)
     found = {part: _examples(parts[part], sight, names, code) for part, sight in seen.items()}
     _check_amounts(found, names, notes)
-    splits = _split(found, fraction, seed, notes, source.root)
+    rows = {part: own.take(seen[part].places) for part, own in rows.items()}
+    alike = copies({part: [look.image for look in sight.looks] for part, sight in seen.items()}, rows)
+    note_copies(rows, alike, PICTURES, "", notes)
+    note_groups(rows, notes)
+    splits = _split(found, reading, alike.forms["train"], rows["train"], notes)
     _check_counting(splits, "val" in found)
     return splits, code
 
@@ -144,16 +150,35 @@ def _name_objects(pairs: Pairs, labels: Sequence[str]) -> None:
         pairs.labels = (OBJECTS[0], own[0])
 
 
-def _split(found: dict[str, Examples], fraction: float, seed: int, notes: list[str], root: str) -> Splits:
+def _rows(parts: dict[str, Pairs], reading: Reading, root: str) -> dict[str, Rows]:
+    """The pairs as rows, which know their names and groups; what is to be left out is taken out of both."""
+    rows = {}
+    for part, pairs in parts.items():
+        own = Rows(pairs.where, pairs.images, pairs.masks, pairs.names, pairs.groups, root=root)
+        if own.names is None and not all(isinstance(image, str) for image in pairs.images):
+            own.names = [f"image {place}" for place in range(len(pairs.images))]
+        if reading.group and own.groups is None:
+            own.groups = named_groups(list(map(own.name, range(len(pairs.images)))), reading.group)
+        rows[part] = own
+    if reading.left_out:
+        leave_out(rows, reading.left_out, parts["train"].notes)
+        for part, own in rows.items():
+            parts[part] = replace(parts[part], images=own.inputs, masks=own.targets, names=own.names)
+    return rows
+
+
+def _split(
+    found: dict[str, Examples], reading: Reading, forms: Sequence[Hashable], rows: Rows, notes: list[str]
+) -> Splits:
     train = found["train"]
     if "val" in found:
-        return Splits(train, found["val"], found.get("test"), notes, root)
+        return Splits(train, found["val"], found.get("test"), notes, rows.root)
     if len(train) < 2:
         raise DataError(
-            f"{printable(root) or 'the data'} holds 1 image with a mask; two or more are needed, one to validate"
+            f"{printable(rows.root) or 'the data'} holds 1 image with a mask; two or more are needed, one to validate"
         )
-    kept, held_out = stratified_split([int(any(row)) for row in train.amounts or ()], fraction, seed)
-    return Splits(train.take(kept), train.take(held_out), found.get("test"), notes, root)
+    kept, held_out = parted([int(any(row)) for row in train.amounts or ()], reading, forms, rows)
+    return Splits(train.take(kept), train.take(held_out), found.get("test"), notes, rows.root)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -175,6 +200,8 @@ class _Look:
         palette: the colours of the keys, where the file says so.
         several: pixels that belong to several labels.
         unsure: whether the mask fits its image with and without the image's EXIF orientation.
+        name: what to call the mask.
+        image: the look at its image.
     """
 
     target: Any = None
@@ -188,6 +215,7 @@ class _Look:
     several: int = 0
     unsure: bool = False
     name: str = ""
+    image: Look | None = None
 
 
 @dataclass
@@ -253,7 +281,8 @@ def _look(pairs: Pairs, place: int) -> _Look:
     target = pairs.masks[place]
     name = f"mask {place}" if not isinstance(target, str) else printable(target)
     try:
-        size, orientation = images.measured(pairs.images[place])
+        image = looked(pairs.images[place])
+        size, orientation = image.size, image.orientation
         try:
             look = _counted(target, size, name)
             look.unsure = orientation > 1 and (orientation < 5 or size[0] == size[1]) and not _oriented(target)
@@ -262,6 +291,7 @@ def _look(pairs: Pairs, place: int) -> _Look:
                 raise
             look = _counted(target, size[::-1], name)
             look.target = Turned(target, orientation)
+        look.image = image
         return look
     except DataError as error:
         return _Look(error=error, name=name)

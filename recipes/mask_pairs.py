@@ -7,21 +7,26 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from recipes import images
+from recipes import images, sources
+from recipes.archives import is_archive, unpacked
+from recipes.columns import letters
 from recipes.crops import IGNORED
+from recipes.datasets import split_sources
 from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import SPLITS, subfolders
-from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
+from recipes.folds import split_of
+from recipes.image_examples import are_pictures, picture_cells
+from recipes.labelled import Missing
 from recipes.masks import Region, Regions, is_background, runs_of
-from recipes.tables import csv_rows, existing
+from recipes.tables import Table, existing, is_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,6 +108,8 @@ class Pairs:
         kind: what masks are made of.
         labels: the labels of files or regions, which places in `masks` count; the first is the background.
         notes: what was left out.
+        names: what each image is called, where it is no file of its own.
+        groups: what each image belongs to, where a column says so.
     """
 
     where: str
@@ -111,6 +118,8 @@ class Pairs:
     kind: Kind = "single"
     labels: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    names: list[str] | None = None
+    groups: list[Hashable] | None = None
 
 
 @dataclass
@@ -121,31 +130,52 @@ class Source:
     root: str = ""
 
 
-def find_pairs(data: Any, suffix: str | None = None) -> Source:
+def find_pairs(data: Any, suffix: str | None = None, group: str = "") -> Source:
     """The images with their masks, in whichever of the forms they are given.
 
     Args:
-        data: a folder, a table (.csv or .tsv), a COCO file (.json), or images and masks as two lists.
+        data: a folder, a table, a COCO file (.json), a zip or tar of these, a data frame, a data set, images and masks
+            as two lists, or a dict of any of these by split.
         suffix: what masks' names have more than their images', at the end or the beginning; found if None.
+        group: the column of a table that says what each image belongs to, if it is one.
 
     Raises:
         DataError: nothing can be paired.
         OptionError: no mask has the suffix.
     """
-    if not isinstance(data, (str, os.PathLike)):
-        return Source({"train": _lists(data)})
-    path = existing(data)
-    ending = os.path.splitext(path)[1].lower()
+    if isinstance(data, (str, os.PathLike)):
+        return _at(existing(data), suffix, group)
+    notes: list[str] = []
+    parts = split_sources(data, notes)
+    if parts is None and isinstance(data, Mapping):
+        names, told = sources.by_split(data, "these data")
+        parts, notes = {part: data[name] for part, name in names.items()}, [*notes, *told]
+    if not parts:
+        return _in_tables(sources.find(data, _IMAGES_WITH_MASKS), group)
+    each = {part: find_pairs(one, suffix, group) for part, one in parts.items()}
+    found = {part: next(iter(source.parts.values())) for part, source in each.items()}
+    next(iter(found.values())).notes[:0] = notes
+    return Source(found)
+
+
+def _at(path: str, suffix: str | None, group: str) -> Source:
+    """What lies at a path."""
+    notes: list[str] = []
+    if not os.path.isdir(path) and is_archive(path):
+        path = unpacked(path, notes)
     if os.path.isdir(path):
-        return _folder(path, suffix)
-    if ending == ".json":
-        return _with_root({"train": _coco(path)}, os.path.dirname(path))
-    if ending in (".csv", ".tsv", ".txt"):
-        return Source(_table(path), os.path.dirname(path))
-    raise DataError(
-        f"{printable(path)} is neither a folder nor a table (.csv) nor a COCO file (.json); give the folder that holds "
-        f"images/ and masks/"
-    )
+        source = _folder(path, suffix, group)
+    elif path.lower().endswith(".json") and not _is_list(path):
+        source = _with_root({"train": _coco(path)}, os.path.dirname(path))
+    elif is_table(path) or path.lower().endswith(".txt"):
+        source = _in_tables(sources.find(path, _IMAGES_WITH_MASKS), group)
+    else:
+        raise DataError(
+            f"{printable(path)} is neither a folder nor a table nor a COCO file (.json); give the folder that holds "
+            f"images/ and masks/"
+        )
+    next(iter(source.parts.values())).notes[:0] = notes
+    return source
 
 
 def check_masked(data: Any) -> None:
@@ -155,20 +185,16 @@ def check_masked(data: Any) -> None:
         DataError: what was found instead, and what to do.
     """
     if not isinstance(data, (str, os.PathLike)):
-        _two_lists(data)
+        sources.check(data, _IMAGES_WITH_MASKS)
     elif os.path.isdir(path := existing(data)):
-        coco_files(path) or _layout(path)
-    elif os.path.splitext(path)[1].lower() not in (".json", ".csv", ".tsv", ".txt"):
+        coco_files(path) or sources.tables_in(path) or _layout(path)
+    elif not (is_archive(path) or is_table(path) or path.lower().endswith((".json", ".txt"))):
         find_pairs(path)
-
-
-def _letters(name: str) -> str:
-    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _split_folder(name: str) -> str | None:
     """The split that a folder of this name is for; its whole name says it, because training_logs is none."""
-    return next((part for part, names in SPLITS.items() if _letters(name) in names), None)
+    return next((part for part, names in SPLITS.items() if letters(name) in names), None)
 
 
 def _with_root(parts: dict[str, Pairs], folder: str) -> Source:
@@ -186,9 +212,11 @@ def _with_root(parts: dict[str, Pairs], folder: str) -> Source:
 # Folders
 
 
-def _folder(root: str, suffix: str | None) -> Source:
+def _folder(root: str, suffix: str | None, group: str = "") -> Source:
     if found := coco_files(root):
         return _with_root({part: _coco(path, part) for part, path in found.items()}, root)
+    if sources.tables_in(root) and not {kind for _, kind in _roles(root)} >= {"images", "masks"}:
+        return _in_tables(_IMAGES_WITH_MASKS.folder(root), group)
     layout, notes = _layout(root)
     parts = {part: _paired(*folders, suffix) for part, folders in layout.items()}
     next(iter(parts.values())).notes[:0] = notes
@@ -197,7 +225,7 @@ def _folder(root: str, suffix: str | None) -> Source:
 
 def _role(name: str) -> tuple[str | None, str | None, int]:
     """Which split a folder's name stands for, whether for images or masks, and how good a name for these it is."""
-    plain = _letters(name)
+    plain = letters(name)
     splits = [(None, ""), *((part, word) for part, words in SPLITS.items() for word in words)]
     for split, word in splits:
         for rest in {plain[len(word) :] if plain.startswith(word) else None, plain.removesuffix(word) or None}:
@@ -476,9 +504,19 @@ def _one_by_one(root: str, suffix: str | None) -> Pairs:
     return _of_folders(where, drawn, notes)
 
 
+def _stem(suffix: str) -> str:
+    """What was given as a suffix of names without the suffix of files: `_mask` for `_mask.png`."""
+    ending = os.path.splitext(suffix)[1]
+    return suffix.removesuffix(ending) if ending.lower() in images.SUFFIXES else suffix
+
+
 def _with_suffix(drawn: Mapping[str, list[str]], suffix: str, notes: list[str]) -> dict[str, list[str]]:
     """The masks of each image whose names begin or end with the suffix."""
-    suffix = suffix.removesuffix(os.path.splitext(suffix)[1]) if _is_path(suffix) else suffix
+    suffix = (
+        suffix.removesuffix(os.path.splitext(suffix)[1])
+        if os.path.splitext(suffix)[1].lower() in images.SUFFIXES
+        else suffix
+    )
     stems = {path: os.path.splitext(os.path.basename(path))[0] for masks in drawn.values() for path in masks}
     fit = {path for path, stem in stems.items() if stem.startswith(suffix) or stem.endswith(suffix)}
     if not fit:
@@ -546,7 +584,11 @@ def _affixes(
 
     contained = _contained(pictures, masks, flat)
     if suffix:
-        suffix = suffix.removesuffix(os.path.splitext(suffix)[1]) if _is_path(suffix) else suffix
+        suffix = (
+            suffix.removesuffix(os.path.splitext(suffix)[1])
+            if os.path.splitext(suffix)[1].lower() in images.SUFFIXES
+            else suffix
+        )
         given = [(suffix, ""), ("", suffix)]
         if not any(_cores(masks, affix) for affix in given):
             near = [word for affixes in contained for word in affixes.mask if word]
@@ -625,119 +667,91 @@ def _no_pairs(image_folder: str, mask_folder: str, pictures: Mapping[_Key, Any],
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Lists
-
-
-def _two_lists(data: Any) -> tuple[list[Any], list[Any]]:
-    if (
-        not isinstance(data, (list, tuple))
-        or len(data) != 2
-        or any(isinstance(one, (str, os.PathLike)) for one in data)
-    ):
-        found = f"{type(data).__name__} of {len(data)}" if isinstance(data, (list, tuple)) else type(data).__name__
-        raise DataError(
-            f"expected a folder, a table (.csv), a COCO file (.json), or two lists, (images, masks), found {found}"
-        )
-    try:
-        pictures, masks = (list(one) for one in data)
-    except TypeError as error:
-        raise DataError(f"expected two lists, (images, masks): {printable(str(error))}") from error
-    if len(pictures) != len(masks):
-        raise DataError(
-            f"expected as many masks as images, found {counted(len(pictures), 'image')} and "
-            f"{counted(len(masks), 'mask')}"
-        )
-    if not pictures:
-        raise DataError("the lists of images and masks are empty")
-    return pictures, masks
-
-
-def _lists(data: Any) -> Pairs:
-    pictures, masks = _two_lists(data)
-    notes = []
-    if none := [str(number) for number, mask in enumerate(masks) if mask is None]:
-        notes.append(f"left out {counted(len(none), 'image')} without a mask: numbers {listed(none)}")
-    both = [
-        tuple(os.path.expanduser(os.fspath(one)) if isinstance(one, (str, os.PathLike)) else one for one in pair)
-        for pair in zip(pictures, masks, strict=True)
-        if pair[1] is not None
-    ]
-    if not both:
-        raise DataError(f"none of {counted(len(pictures), 'image')} has a mask")
-    return Pairs("the lists", [image for image, _ in both], [mask for _, mask in both], notes=notes)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Tables
 
 
-def _table(path: str) -> dict[str, Pairs]:
-    """Pairs by split from a table with a column of images and one of masks, paths relative to the table."""
-    name, (lines, rows, notes) = printable(path), csv_rows(path)
-    header, first = [cell.strip() for cell in rows[0]], 1
-    columns = _columns(header)
-    if columns is None and (guess := _path_columns(rows)):
-        columns, first = (*guess, None), 0 if any(_is_path(cell) for cell in rows[0]) else 1
+class _Images(sources.Kind):
+    """Images with masks, where they stand in a table or in two lists."""
+
+    thing = "image"
+    option = "image"
+    target = "mask"
+    forms = (
+        "give a folder with images/ and masks/, a table with a column of images and one of masks, a COCO file (.json), "
+        "a data frame, a data set, or two lists, (images, masks)"
+    )
+
+    def check_folder(self, root: str) -> None:
+        """Refuse a folder without pairs."""
+        coco_files(root) or _layout(root)
+
+    def folder(self, root: str) -> sources.Source:
+        """The tables of a folder."""
+        found = sources.folder_of_tables(root)
+        if found is None:
+            raise DataError(f"{printable(root)} holds no table")
+        return found
+
+
+_IMAGES_WITH_MASKS = _Images()
+
+
+def _in_tables(source: sources.Source, group: str) -> Source:
+    """Pairs by split from tables with a column of images and one of masks, paths relative to the table."""
+    parts: dict[str, Pairs] = {}
+    notes = source.notes
+    for part, table in source.tables.items():
+        try:
+            parts[part] = _pairs_in(table, group)
+        except DataError as error:
+            if len(source.tables) == 1 or part == "train":
+                raise
+            notes.append(f"left out {part}: {error}")
+    next(iter(parts.values())).notes[:0] = notes
+    return Source(parts, source.root)
+
+
+def _pairs_in(table: Table, group: str) -> Pairs:
+    name = printable(table.name)
+    columns = _columns(table)
     if columns is None:
-        raise DataError(
-            f"{name} has no columns of images and masks (columns: {listed(header, 8)}); call them image and mask"
-        )
-    image_column, mask_column, split_column = columns
-    folder = os.path.dirname(path)
-    both: list[tuple[str, str]] = []
-    splits: list[tuple[str, int]] = []
-    bare: list[str] = []
-    missing: list[str] = []
-    for line, row in zip(lines[first:], rows[first:], strict=True):
-        cells = [*(cell.strip() for cell in row), *[""] * (len(header) - len(row))]
-        files = [os.path.join(folder, os.path.expanduser(cells[column])) for column in (image_column, mask_column)]
-        if not cells[image_column] or not cells[mask_column]:
-            bare.append(f"line {line}")
-        elif lost := [file for file in files if not os.path.isfile(file)]:
-            missing.append(f"{lost[0]} (line {line})")
-        else:
-            both.append((files[0], files[1]))
-            splits.append(("train" if split_column is None else cells[split_column], line))
-    if not both:
-        raise DataError(f"{name} names no image and mask that exist: {listed([*missing, *bare]) or 'it has no rows'}")
-    if bare:
-        notes.append(f"left out {counted(len(bare), 'row')} of {name} without an image or a mask: {listed(bare)}")
-    if missing:
-        notes.append(f"left out {counted(len(missing), 'row')} of {name} whose files do not exist: {listed(missing)}")
-    column = "split" if split_column is None else header[split_column]
-    parts, decided = parts_of([cell for cell, _ in splits], lambda place: f"{name}, line {splits[place][1]}", column)
-    found: dict[str, Pairs] = {}
-    for part in (part for part in SPLITS if part in parts):
-        own = [pair for pair, its_part in zip(both, parts, strict=True) if its_part == part]
-        found[part] = Pairs(name, [image for image, _ in own], [mask for _, mask in own])
-    next(iter(found.values())).notes += [*notes, *decided]
-    return found
-
-
-def _columns(header: list[str]) -> tuple[int, int, int | None] | None:
-    plain = [_letters(name) for name in header]
-
-    def first(names: Sequence[str]) -> int | None:
-        return next((plain.index(name) for name in names if name in plain), None)
-
-    image, mask = first((*_IMAGE_COLUMNS, *_FILE_COLUMNS)), first((*_MASK_COLUMNS, *_TRUTH_COLUMNS))
-    if image is None or mask is None:
-        return None
-    return image, mask, first((*SPLIT_COLUMNS, *FOLD_COLUMNS))
-
-
-def _is_path(cell: str) -> bool:
-    return os.path.splitext(cell.strip())[1].lower() in images.SUFFIXES
-
-
-def _path_columns(rows: list[list[str]]) -> tuple[int, int] | None:
-    """The first two columns that hold names of pictures."""
-    some = rows[1:20] or rows
-    found = [
-        column
-        for column in range(len(rows[0]))
-        if sum(_is_path(row[column]) for row in some if column < len(row)) > len(some) / 2
+        known = f"(columns: {listed(table.columns, 8)}); call them image and mask"
+        raise DataError(f"{name} has no columns of images and masks {known}")
+    image_cells, mask_cells = (picture_cells(table.columns[column], table.folder) for column in columns)
+    both = list(zip(image_cells, mask_cells, strict=True))
+    bare = [place for place, pair in enumerate(both) if None in [one if one is None else 0 for one in pair]]
+    gone = [place for place, pair in enumerate(both) if any(isinstance(one, Missing) for one in pair)]
+    kept = [place for place in range(len(both)) if place not in {*bare, *gone}]
+    lost = [
+        f"{next(one for one in both[place] if isinstance(one, Missing))} ({table.row_name(place)})" for place in gone
     ]
+    if not kept:
+        found = listed([*lost, *map(table.row_name, bare)])
+        raise DataError(f"{name} names no image and mask that exist: {found}")
+    notes = []
+    if bare:
+        rows = listed(map(table.row_name, bare))
+        notes.append(f"left out {counted(len(bare), 'row')} of {name} without an image or a mask: {rows}")
+    if lost:
+        notes.append(f"left out {counted(len(lost), 'row')} of {name} whose files do not exist: {listed(lost)}")
+    pairs = Pairs(name, [both[place][0] for place in kept], [both[place][1] for place in kept], notes=notes)
+    if not all(isinstance(image, str) for image in pairs.images):
+        pairs.names = list(map(table.row_name, kept))
+    if group in table.columns:
+        pairs.groups = [str(table.columns[group][place]) for place in kept]
+    return pairs
+
+
+def _columns(table: Table) -> tuple[str, str] | None:
+    """The columns of images and of masks, by their names or else the first two that hold pictures."""
+    plain = {letters(name): name for name in reversed(table.columns)}
+    image, mask = (
+        next((plain[name] for name in names if name in plain), None)
+        for names in ((*_IMAGE_COLUMNS, *_FILE_COLUMNS), (*_MASK_COLUMNS, *_TRUTH_COLUMNS))
+    )
+    if image and mask:
+        return image, mask
+    found = [name for name, cells in table.columns.items() if are_pictures(cells)]
     return (found[0], found[1]) if len(found) > 1 else None
 
 
@@ -812,6 +826,12 @@ def _coco(path: str, part: str | None = None) -> Pairs:
     return Pairs(name, [paths[names[key]] for key in here], masks, "coco", labels, notes)
 
 
+def _is_list(path: str) -> bool:
+    """Whether a JSON file is a list, as tables are."""
+    with open(path, "rb") as file:
+        return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
 def _coco_content(path: str) -> dict[str, Any]:
     name = printable(path)
     try:
@@ -822,7 +842,7 @@ def _coco_content(path: str) -> dict[str, Any]:
         raise DataError(f"{name} is no JSON ({printable(str(error))})") from error
     parts = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in parts):
-        raise DataError(f"{name} is no COCO file; expected lists of images, annotations and categories")
+        raise DataError(f"{name} is no table and no COCO file; expected lists of images, annotations and categories")
     if not content["images"] or not content["categories"]:
         raise DataError(f"{name} lists no {'images' if not content['images'] else 'categories'}")
     return content

@@ -5,7 +5,8 @@ Only numpy and Pillow (by way of `images`) are needed, and pycocotools where reg
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -329,14 +330,17 @@ def opened_mask(target: Any, name: str = "the mask") -> Mask:
         ImageError: a file cannot be read.
         DataError: it holds something that no mask holds.
     """
-    if not (isinstance(target, str) or hasattr(target, "getexif") or hasattr(target, "__fspath__")):
+    if hasattr(target, "fetch"):
+        return opened_mask(target.fetch(), str(target))
+    encoded = isinstance(target, (str, bytes, Mapping)) or hasattr(target, "__fspath__")
+    if not (encoded or hasattr(target, "getexif")):
         return Mask(name, _whole(_shaped(target, name), name))
     with images.opened(target) as picture:
         picture.load()
         pixels, palette = _picture_values(picture)
         orientation = images.orientation_of(picture)
         lossy = picture.format in ("JPEG", "MPO")
-    name = printable(target) if not hasattr(target, "getexif") else name
+    name = printable(target) if isinstance(target, (str, os.PathLike)) else name
     return Mask(name, upright(_whole(pixels, name), orientation), palette, lossy)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from recipes import backbones
+from recipes import accounts, backbones
 from recipes.backbones import Network
 from recipes.data import Balance, DataModule, EncodedExamples, EpochSampler, collate, training_device
 from recipes.errors import OptionError
@@ -107,6 +107,7 @@ def _faster_on_cpu(network: Network, loss: Loss, data: DataModule) -> str:
                 trial.zero_grad()
             times.append(time.perf_counter() - began)
         seconds[name] = min(times[1:])
+    accounts.compared(seconds)
     return "bf16" if seconds["bf16"] * 1.25 < seconds["32"] else "32"
 
 

@@ -17,6 +17,9 @@ from recipes.display import listed
 from recipes.errors import OptionError, did_you_mean, printable
 from recipes.images import Augment
 
+# Settings that count something that has to be there.
+_AT_LEAST_1 = ("batch_size", "accumulate", "devices", "num_nodes")
+
 # Outside of these a weight could not be told from 0, or make the loss infinite, in the network's float32.
 _LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
 
@@ -28,7 +31,8 @@ class Preset:
     Args:
         epochs: how often the network sees every training example; early stopping may end sooner, and 0 fits the
             last layer alone.
-        batch_size: examples in one step; of texts as many tokens as this many have on average.
+        batch_size: examples in one step, of all devices together; of texts as many tokens as this many have on
+            average.
         find_batch_size: take the largest batch that fits into memory and leaves ten steps in an epoch; of n-grams,
             which fit anyway, a hundred.
         optimizer: any optimizer that timm or torch knows by name, such as `adamw`, `sgd` or `lion`.
@@ -67,7 +71,10 @@ class Preset:
         seed: governs the split, the shuffling, the augmentation and new weights.
         cache: keep what the frozen network sees in each example on disk, so that the next run need not look again.
         workers: processes that read examples; -1 chooses by the machine.
-        devices: how many devices to train on.
+        devices: how many devices of this machine to train on; of a CPU, how many processes. They share each batch.
+        num_nodes: how many machines take part; a launcher such as torchrun or SLURM starts the command on each.
+        strategy: how devices work together: auto (which is ddp), ddp (each has the whole network), or fsdp (each has a
+            part of it).
         accelerator: auto, cpu, gpu, mps or another that Lightning knows.
     """
 
@@ -109,6 +116,8 @@ class Preset:
     cache: bool = True
     workers: int = -1
     devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
     accelerator: str = "auto"
 
     def __post_init__(self) -> None:
@@ -307,7 +316,7 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
     numbers = [name for name, value in preset.__dict__.items() if isinstance(value, float)]
     rules: list[tuple[str, bool, str]] = [
         *((name, math.isfinite(preset.__dict__[name]), "it is a finite number") for name in numbers),
-        *((name, preset.__dict__[name] >= 1, "it is at least 1") for name in ("batch_size", "accumulate", "devices")),
+        *((name, preset.__dict__[name] >= 1, "it is at least 1") for name in _AT_LEAST_1),
         *((name, 0 <= preset.__dict__[name] <= 1, "it is a share from 0 to 1") for name in shares),
         *(
             (name, preset.__dict__[name] >= 0, "it is not negative")

@@ -153,14 +153,11 @@ def two_lists(data: Any, kind: Kind) -> dict[str, Any] | None:
     inputs, labels = data
     if not all(hasattr(one, "__len__") for one in data) or isinstance(inputs, os.PathLike):
         return None
-    shape = getattr(inputs, "shape", (0,))
-    if len(shape) not in (1, 3, 4) or len(getattr(labels, "shape", (0,))) not in (1, 2):
+    if len(getattr(inputs, "shape", (0,))) not in (1, 3, 4) or len(getattr(labels, "shape", (0,))) > 4:
         return None
-    if hasattr(labels, "tolist"):
-        labels = labels.tolist()
-    # What has several axes stays as it is, a picture for each place; the others hold texts or paths.
-    inputs = list(inputs) if len(shape) > 1 or not hasattr(inputs, "tolist") else inputs.tolist()
-    labels = list(labels)
+    pictured = kind.target == "mask"
+    inputs = _as_list(inputs, len(getattr(inputs, "shape", ())) > 1)
+    labels = _as_list(labels, pictured)
     if len(inputs) != len(labels):
         found = f"{counted(len(inputs), kind.thing)} and {counted(len(labels), kind.target)}"
         raise DataError(f"expected as many {kind.target}s as {kind.thing}s, found {found}")
@@ -170,13 +167,18 @@ def two_lists(data: Any, kind: Kind) -> dict[str, Any] | None:
     return {kind.option: inputs, kind.target: labels}
 
 
+def _as_list(values: Any, pictures: bool) -> list[Any]:
+    """Values as a list; what has several axes stays as it is where it holds a picture for each place."""
+    return list(values) if pictures or not hasattr(values, "tolist") else list(values.tolist())
+
+
 def divided(table: Table) -> Source:
     """A table by its column of splits or folds, if it has one."""
-    for name, cells in table.columns.items():
-        plain = name.strip().lower()
-        if plain not in FOLD_COLUMNS and not (
-            plain in SPLIT_COLUMNS and any(split_of(str(cell)) for cell in cells)  # others happen to be called so
-        ):
+    plain = {name.strip().lower(): name for name in reversed(table.columns)}
+    for name in (plain[word] for word in (*SPLIT_COLUMNS, *FOLD_COLUMNS) if word in plain):
+        cells = table.columns[name]
+        sure = name.strip().lower() in ("split", *FOLD_COLUMNS)
+        if not sure and not any(split_of(str(cell)) for cell in cells):  # it happens to be called so
             continue
         parts, notes = parts_of(cells, table.row_name, name)
         places = {part: [place for place, own in enumerate(parts) if own == part] for part in SPLITS if part in parts}

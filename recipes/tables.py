@@ -178,11 +178,11 @@ def decoded(content: bytes, name: str) -> tuple[str, list[str]]:
         DataError: it is no text.
     """
     notes: list[str] = []
-    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    wide = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else _wide(content[:65536])
     if not wide:
         _refuse_binary(content[:65536], name)
     try:
-        text = content.decode("utf-16", "replace") if wide else content.decode("utf-8-sig")
+        text = content.decode(wide, "replace") if wide else content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if error.reason == "unexpected end of data" and len(content) - error.start < 4:  # cut off inside a letter
             text = content[: error.start].decode("utf-8-sig")
@@ -206,6 +206,17 @@ def _decoded_line(line: bytes) -> tuple[str, bool]:
             return line.decode("cp1252"), False
         except UnicodeDecodeError:
             return line.decode("latin-1"), False
+
+
+def _wide(head: bytes) -> str:
+    """The kind of UTF-16 that a file without a mark is in, or nothing: of Latin letters every second byte is NUL."""
+    for kind, high, low in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+        if 10 * high.count(0) > len(high) and not low.count(0):
+            text = head[: len(head) // 2 * 2].decode(kind, "replace")
+            odd = sum((letter < " " and letter not in "\t\n\r\f") or letter == "\ufffd" for letter in text)
+            if 20 * odd <= len(text):  # else they are numbers of two bytes
+                return kind
+    return ""
 
 
 def _refuse_binary(head: bytes, name: str) -> None:
@@ -323,6 +334,8 @@ def _fits(row: Sequence[str], width: int) -> bool:
 def _headless(rows: list[list[str]]) -> bool:
     """Whether the first row is data: one of its cells is a value or a number as in its column, or is a long text."""
     first = [cell.strip() for cell in rows[0]]
+    if any(os.path.splitext(cell)[1].lower() in images.SUFFIXES for cell in first):  # files, and no names of columns
+        return True
     if len(first) == 1:
         return len(first[0].split()) > 3 or first[0][-1:] in tuple(".!?")
     others = [[cell.strip() for cell in row] for row in rows[1:1001] if len(row) == len(first)]

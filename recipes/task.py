@@ -13,15 +13,15 @@ import shlex
 import signal
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import recipes
-from recipes import artifact, presets
+from recipes import accounts, artifact, presets
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from recipes.backbones import Network
+    from recipes.comparing import Comparison
     from recipes.data import DataModule
     from recipes.examples import Examples, Splits
     from recipes.training_module import TrainingModule
+    from recipes.tuning import Tuning
 
 Self = TypeVar("Self", bound="Task")
 
@@ -63,6 +65,8 @@ class Task(ABC):
     codec_class: ClassVar[type[Codec]]
     #: Settings of a preset that this task has no use for; the shell's help leaves them out.
     foreign: ClassVar[tuple[str, ...]] = ()
+    #: What a recipe says that changes nothing in what comes out.
+    free: ClassVar[tuple[str, ...]] = ("recipes", "cache", "workers", "time", "logger", "accelerator")
 
     def __post_init__(self) -> None:
         self.codec: Codec | None = None
@@ -76,6 +80,12 @@ class Task(ABC):
     def decisive(self) -> str:
         """The score that decides which epoch is kept."""
         return "accuracy"
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether the decisive score is an error, as its metric knows; the data have to be known for this."""
+        metrics = self.metrics(len(self._fitted()[0].labels))
+        return self.decisive in metrics and metrics[self.decisive].higher_is_better is False
 
     @property
     def presets(self) -> Mapping[str, Preset]:
@@ -120,8 +130,14 @@ class Task(ABC):
     def evaluation(self, rows: Iterable[tuple[Any, Any, Any]]) -> Evaluation:
         """All scores of an evaluation, from each example's source, what the network gave for it, and its target."""
 
+    @property
+    def account(self) -> accounts.Account | None:
+        """What the fit cost: time, examples, memory, and an estimate of energy and CO2e; None where none was kept."""
+        return accounts.opened(self._records.get(artifact.ACCOUNT))
+
     # -- what users call ----------------------------------------------------------------------------------------------
 
+    @accounts.metered
     def fit(
         self: Self,
         data: Any,
@@ -175,7 +191,8 @@ class Task(ABC):
             changed = changed_files(artifact.fingerprints(compare), json.loads(self._records[artifact.FILES]))
             if changed or not quiet:
                 say(f"compared with {printable(compare)}: {changed or 'all files are the same'}")
-        self._settle(module, batches, artifact.recorded(out) if resume and out else {}, trainer_arguments, quiet)
+        recorded = artifact.recorded(out) if resume and out else {}
+        self._settle(module, batches, recorded, trainer_arguments, quiet)
 
         from recipes import training
 
@@ -187,12 +204,16 @@ class Task(ABC):
                 self._records[artifact.METRICS] = self.history.csv().encode()
                 self._records[artifact.CURVES] = self.history.png()
             held_out = batches.splits.val
-            evaluation = self._scored(held_out, calibrate=True) if len(held_out) else None
+            with accounts.part("scoring"):
+                evaluation = self._scored(held_out, calibrate=True) if len(held_out) else None
             self._scores = evaluation.scores if evaluation else {}
             if run and evaluation:
                 from recipes import contact_sheets
 
                 self._records.update(contact_sheets.drawn(self, batches, evaluation))
+            self._records[artifact.ACCOUNT] = accounts.finished(
+                self.history, module.preset, recorded.get(artifact.ACCOUNT)
+            ).json()
             where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
         if self.history.stopped and not hasattr(signal, self.history.stopped):
             raise TrainingError(f"{self.history.stopped}; the weights of epoch {self.history.best_epoch} were kept")
@@ -275,6 +296,93 @@ class Task(ABC):
         examples = self.read_labelled(data, codec.labels)
         return self._scored(examples, batch_size=batch_size, workers=workers, device=device)
 
+    def tune(
+        self,
+        data: Any,
+        val: Any = None,
+        *,
+        out: str | os.PathLike[str],
+        preset: str | Preset = "default",
+        trials: int = 20,
+        time: str = "",
+        search: str | Sequence[str] = "",
+        backbones: str | Sequence[str] = "",
+        quiet: bool = False,
+        **settings: Any,
+    ) -> Tuning:
+        """Search for better settings with Optuna: learning rate, augmentation, backbone.
+
+        Every trial has the same split and seed; the first one has the settings as they are. One that is worse than
+        half of the others halfway is pruned.
+
+        Args:
+            data: what `fit` takes.
+            val: the same for validation; without any a part of `data` is set aside, the same in all trials.
+            out: the study's folder. A study that is there and was stopped or killed goes on; a finished one gets as
+                many trials again.
+            preset: the settings to start from.
+            trials: how many trials there shall be.
+            time: begin no further trial after this long, such as `30m` or `2h`.
+            search: the settings to search, such as `lr,hflip`; those that suit the task if not given.
+            backbones: networks to choose from, such as `resnet18,hgnetv2_b0`.
+            quiet: show nothing.
+            **settings: any setting of the preset, the same in all trials.
+
+        Returns:
+            All trials and the best recipe, which lies in `out` as `recipe.yaml`, too.
+
+        Raises:
+            OptionError: a setting is wrong, or the study in `out` has others.
+            DataError: the data cannot be used, or are not those that the study began with.
+            OutputError: `out` holds other files, or cannot be written.
+            TrainingError: the first trials have all failed.
+        """
+        from recipes import tuning
+
+        return tuning.tune(
+            self,
+            data,
+            val,
+            out=out,
+            preset=preset,
+            trials=trials,
+            time=time,
+            search=search,
+            backbones=backbones,
+            quiet=quiet,
+            **settings,
+        )
+
+    def compare(
+        self,
+        data: Any,
+        val: Any = None,
+        *,
+        backbones: str | Sequence[str],
+        by: Literal["score", "latency"] = "score",
+        preset: str | Preset = "quick",
+        quiet: bool = False,
+        **settings: Any,
+    ) -> Comparison:
+        """Rank backbones by the score of `quick`, with their speed on this machine, their size and their licence.
+
+        Args:
+            data: what `fit` takes.
+            val: the same for validation; without any a part of `data` is set aside, the same for all backbones.
+            backbones: the networks, such as `resnet18,hgnetv2_b0`; one that cannot be had is a row with its error.
+            by: rank by `score` or by `latency`.
+            preset: the settings to fit with.
+            quiet: show nothing.
+            **settings: any setting of the preset, the same for all backbones.
+
+        Raises:
+            OptionError: a setting is wrong, or no backbone is given.
+            DataError: the data cannot be used.
+        """
+        from recipes import comparing
+
+        return comparing.compare(self, data, val, backbones=backbones, by=by, preset=preset, quiet=quiet, **settings)
+
     def save(self, folder: str | os.PathLike[str], overwrite: bool = True) -> Path:
         """Write the model as a folder of JSON and safetensors, whole or not at all.
 
@@ -331,7 +439,8 @@ class Task(ABC):
         self, data: Any, val: Any, preset: Preset, trainer_arguments: dict[str, Any], quiet: bool
     ) -> tuple[DataModule, TrainingModule]:
         """Read, then make the codec, the network and the Lightning parts."""
-        splits = self.read(data, val, self.reading(preset))
+        with accounts.part("reading"):
+            splits = self.read(data, val, self.reading(preset))
         if not quiet:
             show_splits(splits)
 
@@ -378,22 +487,18 @@ class Task(ABC):
         from recipes import preparing, training
 
         before = artifact.read_yaml(recorded.get(artifact.RECIPE))
-        with training.own_random_state(module.preset.seed), training.explained(module.preset):
+        with (
+            accounts.part("preparing"),
+            training.own_random_state(module.preset.seed),
+            training.explained(module.preset),
+        ):
             settled = preparing.settled(module, batches, trainer_arguments, before)
         self._recipe.update(settled)
         for name in settled.keys() & {"lr", "batch_size"} if not quiet else ():
             say(f"found {name}={settled[name]:g}")
         self._records[artifact.RECIPE] = artifact.yaml_bytes(self._recipe)
-        free = {
-            "recipes",
-            "cache",
-            "workers",
-            "time",
-            "logger",
-            "accelerator",
-        }  # these change nothing in what comes out
         for name, value in self._recipe.items():
-            if before and name not in free and before.get(name) != value:
+            if before and name not in self.free and before.get(name) != value:
                 raise OptionError(
                     f"the run to resume had {name}={before.get(name)!r}, not {value!r}; give the same, or start "
                     f"another run in another folder"
@@ -530,6 +635,10 @@ def show_result(task: Task, evaluation: Evaluation | None, where: Path | None) -
         kept = f", kept epoch {history.best_epoch}" if history.best_epoch is not None else ""
         done = f"trained {len(history.epochs)} epochs" if history.epochs else "fitted the last layer"
         say(f"{done} in {history.seconds:.0f} s ({history.precision}){kept}{ended}")
+    things = task.codec.things if task.codec is not None else "examples"
+    if account := task.account:
+        for line in filter(None, (account.line(things), account.savings())):
+            say(line)
     if history is not None and history.stopped and where is not None:
         say("to go on with the run: the same command with --resume (resume=True)")
     thing = "TEXT" if task.codec is not None and task.codec.ragged else "PICTURE"

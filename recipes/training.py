@@ -20,7 +20,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from recipes import artifact, inference, preparing
+from recipes import accounts, artifact, inference, preparing
 from recipes.callbacks import (
     Diverged,
     KeepBest,
@@ -33,7 +33,7 @@ from recipes.callbacks import (
     Stopped,
     signals_put_back,
 )
-from recipes.data import DataModule
+from recipes.data import DataModule, training_device
 from recipes.display import listed, say
 from recipes.errors import OptionError, TrainingError, did_you_mean
 from recipes.presets import Preset, seconds, setting_types
@@ -65,16 +65,18 @@ def train(
     preset = module.preset
     began = time.perf_counter()
     inference.keep_freed_memory()
+    accounts.computes_on(training_device(preset.accelerator).type)
     history = History(precision=preset.precision)
     checkpoint = run / artifact.CHECKPOINT if run and (run / artifact.CHECKPOINT).exists() else None
     if preset.head_first and checkpoint is None:
-        preparing.fit_head(module.network, data, quiet)
+        with accounts.part("head"):
+            preparing.fit_head(module.network, data, quiet)
     best, recorder = KeepBest(preset.patience), Recorder(history, preset.lr)
     watchers: list[Callback] = [recorder, best]
     watchers += [MovingAverage(preset.ema)] if preset.ema else []
     watchers += [] if quiet else [ProgressBar(recorder)]
     watchers += [Saver(run, history)] if run else []
-    with _quiet_lightning(), signals_put_back():
+    with _quiet_lightning(), signals_put_back(), accounts.part("training"):
         if preset.epochs:
             try:
                 with explained(preset):

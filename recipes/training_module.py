@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from recipes import backbones, inference
+from recipes import backbones, inference, ranks
 from recipes.backbones import Network
 from recipes.codec import Codec
 from recipes.data import Batch
@@ -61,15 +63,25 @@ class TrainingModule(pl.LightningModule):
         """The loss of one batch.
 
         Chance inside the network (dropout) depends on (seed, epoch, batch), so that a run can be taken up again; a new
-        loader, for one, draws from the same generator.
+        loader, for one, draws from the same generator. Of several processes each has chance of its own, and all take
+        the loss of the whole batch.
         """
-        key = (self.preset.seed, self.current_epoch, batch_idx)
+        own = (ranks.rank(),) if ranks.world() > 1 else ()
+        key = (self.preset.seed, self.current_epoch, batch_idx, *own)
         torch.manual_seed(int(np.random.default_rng(key).integers(2**62)))
         pixels, targets, lost = batch
         self.lost.update(lost)
-        value = self.loss(self.step_network(pixels), targets)
-        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(targets))
+        scores, targets = self._of_all(self.step_network(pixels), targets)
+        value = self.loss(scores, targets)
+        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=max(len(targets), 1))
         return value
+
+    def _of_all(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and targets of the batch of all processes; one with nothing to do had a stand-in, which drops out."""
+        counts = ranks.counts_of_all(len(targets))
+        if len(counts) == 1:
+            return scores, targets
+        return ranks.rows_of_all(scores[: len(targets)].float(), counts), ranks.rows_of_all(targets, counts)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the epoch before."""
@@ -80,15 +92,22 @@ class TrainingModule(pl.LightningModule):
         """Scores of one clean batch."""
         pixels, targets, lost = batch
         self.lost.update(lost)
-        found = inference.scores_for(self.step_network, self.codec, pixels, targets, self.metrics.update)
-        self._val_loss.append((self.loss(*found).detach(), len(targets)))
+        own = len(targets)
+        if own:
+            found = inference.scores_for(self.step_network, self.codec, pixels, targets, self.metrics.update)
+        else:  # a process with nothing to do in this step goes along with the others
+            found = inference.scores_of(self.step_network, self.codec, pixels).float(), targets
+        if not self.codec.dense:  # of images, each is a batch
+            found = self._of_all(*found)
+        if len(found[1]):
+            self._val_loss.append((self.loss(*found).detach(), own))
 
     def on_validation_epoch_end(self) -> None:
         """The scores over all validation examples."""
-        number = sum(count for _, count in self._val_loss)
-        loss = sum(float(value) * count for value, count in self._val_loss) / max(number, 1)
+        count = float(sum(count for _, count in self._val_loss))
+        loss, number = ranks.summed([sum(float(value) * count for value, count in self._val_loss), count])
         scores = {name: float(value) for name, value in self.metrics.compute().items()} if number else {}
-        self.validation = {"val_loss": loss, **scores}
+        self.validation = ranks.shared({"val_loss": loss / max(number, 1), **scores})
         self.log_dict(self.validation)
 
     def configure_optimizers(self) -> Any:
@@ -106,3 +125,46 @@ class TrainingModule(pl.LightningModule):
         shares = [group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [partial(scaled, share) for share in shares])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@contextmanager
+def batch_norms_agree(network: nn.Module) -> Iterator[None]:
+    """Let batch norms that learn take their figures from the batch of all processes, as one process would.
+
+    torch's own SyncBatchNorm is for GPUs alone; and it takes the layers' places, so that those of timm that end in an
+    activation would lose it.
+    """
+    changed = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    changed = changed if ranks.world() > 1 else []
+    for part in changed:
+        part.forward = MethodType(_normalised, part)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for part in changed:
+            del part.forward
+
+
+def _normalised(part: Any, x: Tensor) -> Tensor:
+    """What a batch norm gives for one process's share of a batch (Ioffe & Szegedy 2015)."""
+    if not part.training:
+        return type(part).forward(part, x)  # type: ignore[no-any-return]
+    from torch.distributed.nn.functional import all_reduce
+
+    values, axes, shape = x.float(), [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
+    number = values.new_full((1,), x.numel() // x.shape[1])
+    *_, number = sums = all_reduce(torch.cat([values.sum(axes), number]))
+    mean = sums[:-1] / number
+    centred = values - mean.view(shape)
+    variance = all_reduce(centred.square().sum(axes)) / number
+    if part.running_mean is not None:
+        with torch.no_grad():
+            part.num_batches_tracked += 1
+            share = 1 / float(part.num_batches_tracked) if part.momentum is None else part.momentum
+            part.running_mean.lerp_(mean, share)
+            part.running_var.lerp_(variance * number / (number - 1).clamp_min(1), share)
+    found = centred * (variance + part.eps).rsqrt().view(shape)
+    if part.affine:
+        found = found * part.weight.view(shape) + part.bias.view(shape)
+    found = found.to(x.dtype)
+    return part.act(part.drop(found)) if hasattr(part, "act") else found

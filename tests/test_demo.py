@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from recipes import demo
+from recipes.catalog import TASKS
 from recipes.cli import main
 
 
@@ -18,6 +19,10 @@ def everything(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.png")
     }
+
+
+def test_every_task_has_a_demo() -> None:
+    assert list(demo._DEMOS) == list(TASKS)
 
 
 def test_the_same_seed_draws_the_same_pictures(tmp_path: Path) -> None:

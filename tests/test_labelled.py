@@ -207,7 +207,7 @@ def test_a_group_that_cannot_be_meant_is_refused(shop: Path) -> None:
     with pytest.raises(OptionError, match=r"is no column of .*did you mean patient"):
         read({"image": [np.zeros((8, 8, 3), np.uint8)] * 4, "label": list("abab"), "patient": list("ppqq")},
              reading=Reading(0.25, 0, "pateint"))  # fmt: skip
-    with pytest.raises(DataError, match="puts 18 pictures into 1 group, so none can be set aside"):
+    with pytest.raises(DataError, match="puts 18 examples into 1 group, so none can be set aside"):
         read(table, reading=Reading(0.25, 0, "patient"))
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from recipes.codec import rebuilt
 from recipes.errors import DataError, OptionError, RecipesError
-from recipes.examples import Examples, Splits
+from recipes.examples import Examples, Reading, Splits
 from recipes.mask_examples import read_masked, read_masked_held_out
 from recipes.mask_pairs import check_masked
 from recipes.masks import IGNORED, MaskCode, label_colours, runs_of, upright
@@ -60,7 +60,8 @@ def put(
 
 
 def read(data: Any, val: Any = None, **options: Any) -> tuple[Splits, MaskCode]:
-    return read_masked(data, val, **options)
+    reading = Reading(options.pop("fraction", 0.2), options.pop("seed", 0))
+    return read_masked(data, val, reading=reading, **options)
 
 
 def everything(splits: Splits) -> Examples:
@@ -317,8 +318,8 @@ def test_a_table_may_have_a_split_and_what_it_lacks_is_counted_with_lines(tmp_pa
     splits, _ = read(tmp_path / "data.csv")
     assert splits.test is not None
     assert (len(splits.train), len(splits.val), len(splits.test)) == (4, 1, 1)
-    assert "line 8" in note(splits, "without an image or a mask")
-    assert "masks/9.png (line 10)" in note(splits, "do not exist")
+    assert "data.csv:8" in note(splits, "without an image or a mask")
+    assert "masks/9.png (data.csv:10)" in note(splits, "do not exist")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +328,7 @@ def test_a_table_may_have_a_split_and_what_it_lacks_is_counted_with_lines(tmp_pa
         ("", "is empty"),
         ("text,answer\nhello,yes", "has no columns of images and masks (columns: text, answer)"),
         ("image,mask\nx.png,y.png", "names no image and mask that exist"),
-        ("image,mask,split\nimages/1.jpg,masks/1.png,trian", "line 2: the split is 'trian'"),
+        ("image,mask,split\nimages/1.jpg,masks/1.png,trian", "data.csv:2: the split is 'trian'"),
     ],
 )
 def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -371,18 +372,18 @@ def test_arrays_of_any_kind_of_number_are_masks() -> None:
     [
         (3, "found int"),
         (["a"], "found list of 1"),
-        (("a", "b"), "expected a folder"),
+        (("a", "b"), "found tuple of 2; give a folder"),
         (([1], [2, 3]), "found 1 image and 2 masks"),
-        (([], []), "are empty"),
-        ((["a.png"], [None]), "none of 1 image has a mask"),
-        (([np.zeros((4, 4, 3), np.uint8)], ["nowhere.png"]), "nowhere.png does not exist"),
+        (([], []), "has no rows"),
+        ((["a.png"], [None]), "names no image and mask that exist"),
+        (([np.zeros((4, 4, 3), np.uint8)], ["nowhere.png"]), "names no image and mask that exist: nowhere.png"),
         (([np.zeros((4, 4, 3), np.uint8)], [np.full((4, 4), 0.5)]), "mask 0 holds fractions"),
         (
             ([np.zeros((4, 4, 3), np.uint8)], [np.zeros((4, 5), np.uint8)]),
             "mask 0 has 5 × 4 pixels and its image 4 × 4",
         ),
         (([np.zeros((4, 4, 3), np.uint8)], [np.zeros((2, 4, 4, 1))]), "found (2, 4, 4, 1)"),
-        (([np.zeros((4, 4, 3), np.uint8)], [{}]), "found dict"),
+        (([np.zeros((4, 4, 3), np.uint8)], [{}]), "is a dict without bytes and path"),
     ],
 )
 def test_lists_that_cannot_be_meant_are_refused(data: Any, words: str) -> None:
@@ -891,7 +892,8 @@ def test_boxes_and_broken_regions_are_counted(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("{", "is no JSON"),
-        ("[]", "is no COCO file; expected lists of images, annotations and categories"),
+        ("{}", "is no table and no COCO file; expected lists of images, annotations and categories"),
+        ("[]", "is no table"),
         ('{"images": [], "annotations": [], "categories": []}', "lists no images"),
         (
             '{"images": [{"id": 1}], "annotations": [{}], "categories": [{"id": 1, "name": "a"}]}',
@@ -1084,15 +1086,14 @@ def test_a_fold_column_may_name_splits_and_a_split_column_comes_first(tmp_path: 
     assert (names(splits.val.inputs), splits.notes) == (["1.jpg"], [])
 
 
-def test_folds_of_rows_that_are_left_out_do_not_count(tmp_path: Path) -> None:
+def test_a_fold_of_which_nothing_is_there_is_left_out_with_a_note(tmp_path: Path) -> None:
     splits, _ = read(put_table(tmp_path, [0, 1, 2, 1, 9], number=4))
-    assert names(splits.val.inputs) == ["2.jpg"]
-    assert "masks/4.png" in note(splits, "do not exist") or "images/4.jpg" in note(splits, "do not exist")
-    note(splits, "took fold 2")
+    assert len(splits.train) + len(splits.val) == 4
+    assert "images/4.jpg" in note(splits, "left out val: data.csv names no image and mask that exist")
 
 
 def test_a_wrong_fold_is_named_with_its_line(tmp_path: Path) -> None:
-    assert "data.csv, line 4: the fold is 'x'; expected a whole number" in refusal(put_table(tmp_path, [0, 1, "x", 1]))
+    assert "data.csv:4: the fold is 'x'; expected a whole number" in refusal(put_table(tmp_path, [0, 1, "x", 1]))
 
 
 def test_what_a_table_has_for_validation_is_left_out_with_a_count_where_other_is_given(tmp_path: Path) -> None:
@@ -1217,3 +1218,79 @@ def test_data_sets_side_by_side_are_no_folders_of_images(tmp_path: Path) -> None
     for name in ("liver", "lung"):
         put(tmp_path / name)
     assert f"did you mean {tmp_path / 'liver'}?" in refusal(tmp_path)
+
+
+# -- splits that do not leak ------------------------------------------------------------------------------------------
+
+
+def noisy(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), np.uint8)
+    Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(path)
+
+
+def test_copies_of_an_image_stay_on_one_side_and_are_named(tmp_path: Path) -> None:
+    for number in range(12):
+        noisy(tmp_path / "images" / f"{number}.png", number % 4)
+        put_mask(tmp_path / "masks" / f"{number}.png", np.full((48, 64), number % 2, np.uint8))
+    for seed in range(3):
+        splits, _ = read(tmp_path, seed=seed, fraction=0.25)
+        kept, out = (
+            {int(name.removesuffix(".png")) % 4 for name in names(part.inputs)} for part in (splits.train, splits.val)
+        )
+        assert out
+        assert not kept & out
+    assert note(splits, "repeat others").startswith(
+        "8 pictures of 12 for training repeat others, 8 of them byte for byte"
+    )
+    put(tmp_path / "apart", number=3)
+    shutil.copy(tmp_path / "images" / "0.png", tmp_path / "apart" / "images" / "9.png")
+    put_mask(tmp_path / "apart" / "masks" / "9.png", np.zeros((48, 64), np.uint8))
+    splits, _ = read(tmp_path, tmp_path / "apart")
+    assert "are for training too, so scores will flatter" in note(splits, "flatter")
+
+
+@pytest.mark.parametrize("group", ["folder", r"^images/(\w+)/", "patient"])
+def test_groups_of_images_stay_on_one_side_and_listed_ones_are_left_out(tmp_path: Path, group: str) -> None:
+    rows = ["image,mask,patient"]
+    for number in range(12):
+        name = f"p{number % 4}/{number}"
+        noisy(tmp_path / "images" / f"{name}.png", number)
+        put_mask(tmp_path / "masks" / f"{name}.png", np.full((48, 64), number % 3 > 0, np.uint8) * 255)
+        rows.append(f"images/{name}.png,masks/{name}.png,p{number % 4}")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    data = tmp_path / "pairs.csv" if group == "patient" else tmp_path
+    reading = Reading(0.25, 0, group, frozenset({"images/p0/0.png"}))
+    splits, _ = read_masked(data, reading=reading)
+    kept, out = ({Path(path).parent.name for path in part.inputs} for part in (splits.train, splits.val))
+    assert out
+    assert not kept & out
+    assert "0.png" not in names([*splits.train.inputs, *splits.val.inputs])
+    assert len(splits.train) + len(splits.val) == 11
+    assert "left out 1 example that the list names" in splits.notes
+
+
+def test_masks_come_from_frames_data_sets_and_dicts_by_split(tmp_path: Path) -> None:
+    pandas, datasets = pytest.importorskip("pandas"), pytest.importorskip("datasets")
+    put(tmp_path, number=8)
+    files = [(str(tmp_path / "images" / f"{n}.jpg"), str(tmp_path / "masks" / f"{n}.png")) for n in range(8)]
+    expected, code = read(tmp_path)
+    frame = pandas.DataFrame(files, columns=["image", "mask"], index=[3] * 8)
+    splits, its_code = read(frame)
+    assert (splits.val.inputs, splits.val.targets, its_code) == (expected.val.inputs, expected.val.targets, code)
+    hub = datasets.Dataset.from_dict({"image": [one for one, _ in files], "mask": [other for _, other in files]})
+    hub = hub.cast_column("image", datasets.Image()).cast_column("mask", datasets.Image())
+    for data in (hub, datasets.DatasetDict({"train": hub})):
+        splits, its_code = read(data)
+        assert (splits.val.amounts, splits.val.labels, its_code) == (expected.val.amounts, expected.val.labels, code)
+    pictures = [np.asarray(Image.open(one)) for one, _ in files]
+    masks = [np.asarray(Image.open(other)) for _, other in files]
+    for data in (
+        (np.stack(pictures), np.stack(masks)),
+        {"image": pictures, "mask": masks},
+        [{"image": one, "mask": other} for one, other in zip(pictures, masks, strict=True)],
+        {"train": (pictures, masks), "val": tmp_path},
+    ):
+        splits, _ = read(data)
+        assert splits.train.amounts is not None
+        assert len(splits.train) + len(splits.val) == (16 if isinstance(data, dict) and "train" in data else 8)

@@ -397,7 +397,8 @@ def test_masks_in_which_nothing_counts_are_shared_out_between_training_and_valid
     folder = draw(tmp_path / "cells", 10)
     empty_masks(*sorted((folder / "masks").iterdir())[:7])
     for seed in range(20):
-        splits = Segmenter(**TINY).read(folder, None, Preset(seed=seed))
+        task = Segmenter(**TINY)
+        splits = task.read(folder, None, task.reading(Preset(seed=seed)))
         assert np.any(splits.val.amounts)
         assert np.any(splits.train.amounts)
 

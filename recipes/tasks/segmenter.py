@@ -186,8 +186,7 @@ class Segmenter(Task):
             colours=self.colours,
             ignore=self.ignore,
             suffix=self.suffix,
-            fraction=reading.fraction,
-            seed=reading.seed,
+            reading=reading,
         )
         from recipes import mask_networks
 

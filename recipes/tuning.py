@@ -1,0 +1,768 @@
+"""Search for better settings, trial after trial on the same split, in a folder that a killed search goes on from.
+
+study/
+  recipe.yaml      the best trial's settings; `recipes fit --config study/recipe.yaml` repeats it
+  trials.csv       all trials: state, score, epochs, seconds, settings
+  study.json       what is searched, and what is the same in all trials
+  files.json       size and checksum of each file of the data
+  split.json       which of them is in which split
+  trials.journal   the trials as Optuna keeps them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import gc
+import io
+import json
+import math
+import os
+import shlex
+import signal
+import time as clock
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import recipes
+from recipes import artifact, presets
+from recipes.display import console, counted, listed, say, table
+from recipes.errors import (
+    DataError,
+    OptionError,
+    OutputError,
+    RecipesError,
+    TrainingError,
+    did_you_mean,
+    printable,
+)
+from recipes.examples import changed_files
+from recipes.presets import Preset
+from recipes.results import plain_cell, shown
+from recipes.texts import NGRAMS
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+    from optuna.trial import Trial as Running
+
+    from recipes.examples import Splits
+    from recipes.task import Task
+
+STUDY, TRIALS, JOURNAL = "study.json", "trials.csv", "trials.journal"
+
+# What may lie in a study's folder; Optuna's lock stays behind where a process is killed while it writes.
+_LOCK = f"{JOURNAL}.lock"
+_NAMES = {STUDY, TRIALS, JOURNAL, _LOCK, artifact.RECIPE, artifact.FILES, artifact.SPLIT, artifact.LOCK, ".DS_Store"}
+
+# Trials that are never pruned, because there is nothing to compare with yet.
+_FAIR_START = 5
+
+# When so many trials have failed and none was completed, none will be.
+_MOST_FAILURES = 3
+
+# Mixing needs many epochs to pay, so shorter runs do not try it unless they are asked to.
+_ENOUGH_TO_MIX = 10
+
+# How many trials the table at the end has.
+_MOST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a study.
+
+    Args:
+        number: its place among the trials, from 1; one that was stopped or killed has the number of its repetition.
+        state: complete, pruned (worse than others as far as it went), failed, or stopped.
+        score: the validation score that decides; of a pruned trial the last one; None if there was none.
+        epochs: how many epochs it trained.
+        seconds: how long it took.
+        settings: what is searched, with this trial's values.
+        error: why it failed, or None.
+    """
+
+    number: int
+    state: str
+    score: float | None
+    epochs: int
+    seconds: float
+    settings: Mapping[str, Any]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a search for settings has found.
+
+    Args:
+        folder: the study's folder.
+        score: the name of the score that decides.
+        trials: all trials, in order.
+        best: the best of them; of equal ones the first. None if none was completed.
+        recipe: all settings of the best trial, as its `recipe.yaml` has them.
+        stopped: the signal that ended the search early, such as SIGINT, or None.
+    """
+
+    folder: Path
+    score: str
+    trials: list[Trial]
+    best: Trial | None
+    recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    stopped: str | None = None
+
+    def csv(self) -> str:
+        """The trials as a table, one row each, as spreadsheets read it."""
+        names = list(dict.fromkeys(name for trial in self.trials for name in trial.settings))
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["number", "state", self.score, "epochs", "seconds", *names, "error"])
+        for trial in self.trials:
+            cells = [trial.settings.get(name) for name in names]
+            figures = [trial.number, trial.state, trial.score, trial.epochs, trial.seconds]
+            # A number keeps all its digits: the recipe is made of them.
+            words = [cell if isinstance(cell, float) else plain_cell("setting", cell) for cell in [*cells, trial.error]]
+            writer.writerow([*figures, *words])
+        return file.getvalue()
+
+    def show(self, file: IO[str] | None = None) -> None:
+        """Print the best trials as a table, on stderr unless another file is given."""
+        done = [trial for trial in self.trials if trial.state == "complete" and trial.score is not None]
+        down = self.best is not None and any((trial.score or 0) > (self.best.score or 0) for trial in done)
+        done.sort(key=lambda trial: (trial.score or 0) * (1 if down else -1))  # it is stable: the first of equal ones
+        names = list(dict.fromkeys(name for trial in done for name in trial.settings))
+        rows = [
+            (
+                f"{trial.number}{' (best)' if trial is self.best else ''}",
+                shown(trial.score or 0.0),
+                trial.epochs,
+                f"{trial.seconds:.0f}",
+                *(_word(trial.settings.get(name)) for name in names),
+            )
+            for trial in done[:_MOST_ROWS]
+        ]
+        states = [trial.state for trial in self.trials]
+        kinds = listed((f"{states.count(state)} {state}" for state in dict.fromkeys(states)), 5)
+        title = f"the best of {counted(len(states), 'trial')} ({kinds})"
+        console(file).print(table(title, ("trial", self.score, "epochs", "seconds", *names), rows))
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else printable(str(value), 60)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is searched
+
+
+@dataclass(frozen=True)
+class Span:
+    """The numbers between two ends that a setting may take; `log` says that their magnitudes are equally likely."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+Room = Span | tuple[Any, ...]
+
+
+def _rooms(preset: Preset) -> dict[str, Room]:
+    """For every setting that can be searched what it may be; the preset's own value is always within."""
+    decay = preset.weight_decay
+    found: dict[str, Room] = {
+        "lr": Span(preset.lr / 10, preset.lr * 10, log=True),
+        "weight_decay": Span(decay / 100, decay * 10, log=True) if decay else (0.0, 1e-5, 1e-4, 1e-3, 1e-2),
+        "layer_decay": Span(0.6, 1.0),
+        "label_smoothing": Span(0.0, 0.2),
+        "crop_scale": Span(0.2, 1.0),
+        "hflip": (0.0, 0.5),
+        "color_jitter": Span(0.0, 0.4),
+        "auto_augment": ("none", "trivialaugment", "randaugment"),
+        "random_erasing": Span(0.0, 0.5),
+        "mixup": Span(0.0, 0.4),
+        "cutmix": Span(0.0, 1.0),
+        "batch_size": tuple(max(2, int(preset.batch_size * factor)) for factor in (0.5, 1, 2, 4)),
+    }
+    return {name: _widened(room, getattr(preset, name)) for name, room in found.items()}
+
+
+def _widened(room: Room, value: Any) -> Room:
+    if isinstance(room, Span):
+        return dataclasses.replace(room, low=min(room.low, value), high=max(room.high, value))
+    return tuple(dict.fromkeys(room if value in room else (*room, value)))
+
+
+def _unasked(preset: Preset, rooms: Mapping[str, Room]) -> list[str]:
+    """What is searched where nobody says what: learning rate, weight decay and augmentation, as far as they act."""
+    left_out = {"batch_size", "random_erasing"}
+    if preset.epochs < _ENOUGH_TO_MIX:
+        left_out |= {"mixup", "cutmix"}
+    if preset.layer_decay == 1:  # a network that is learnt from nothing
+        left_out.add("layer_decay")
+    if not preset.weight_decay:
+        left_out.add("weight_decay")
+    if not preset.label_smoothing:
+        left_out.add("label_smoothing")
+    if preset.mirror:  # which asks for mirrored pictures in training
+        left_out.add("hflip")
+    return [name for name in rooms if name not in left_out]
+
+
+def _useless(name: str, task: Task, data: Any, preset: Preset, room: Room) -> str | None:
+    """Why searching a setting cannot work for this task and preset; None if it can."""
+    if name in task.foreign:
+        return f"{task.command} has no use for it"
+    views = ("crop_scale", "hflip", "color_jitter", "auto_augment", "random_erasing")
+    if preset.epochs == 0 and not (name in views and preset.views):
+        return "epochs=0 fits the last layer alone, and it changes nothing there"
+    if name == "lr" and preset.find_lr:
+        return "find_lr=True looks for it in each trial"
+    if name == "batch_size" and preset.find_batch_size:
+        return "find_batch_size=True looks for it in each trial"
+    try:
+        for value in (room.low, room.high) if isinstance(room, Span) else room:
+            task.check(data, dataclasses.replace(preset, **{name: value}))
+    except OptionError as error:
+        return str(error)
+    return None
+
+
+def search_space(
+    task: Task, data: Any, preset: Preset, search: str | Sequence[str], backbones: Sequence[str]
+) -> dict[str, Room]:
+    """The settings that are searched, each with what it may be.
+
+    Args:
+        task: the task.
+        data: what it is to be fitted on; the task says what it has use for.
+        preset: the settings to start from.
+        search: names of settings, in one text with commas or in a list; none for those that suit the task.
+        backbones: the networks to choose from; searched if there are several.
+
+    Raises:
+        OptionError: a name is wrong, or searching it would change nothing.
+    """
+    rooms = _rooms(preset)
+    names = split_names(search)
+    found: dict[str, Room] = {}
+    for name in names or _unasked(preset, rooms):
+        if name not in rooms:
+            raise OptionError(
+                f"search cannot take {printable(name)!r}{did_you_mean(name, rooms)} (it takes {', '.join(rooms)}; "
+                f"networks are given with backbones)"
+            )
+        problem = _useless(name, task, data, preset, rooms[name])
+        if problem and names:
+            raise OptionError(f"{name} cannot be searched: {problem}")
+        if not problem:
+            found[name] = rooms[name]
+    if len(backbones) > 1:
+        found["backbone"] = tuple(backbones)
+    if not found:
+        raise OptionError("there is nothing to search; name settings with search=..., or several networks in backbones")
+    return found
+
+
+def split_names(names: str | Sequence[str]) -> list[str]:
+    """Names from a text with commas or a list, each once, without blanks."""
+    given = names.split(",") if isinstance(names, str) else names
+    return list(dict.fromkeys(name.strip() for name in given if name.strip()))
+
+
+def with_backbone(task: Task, name: str) -> Task:
+    """A new task with the same options and another backbone.
+
+    Raises:
+        OptionError: the task does not take it.
+    """
+    if not hasattr(task, "backbone"):
+        raise OptionError(f"{task.command} has no backbone to choose")
+    return cast("Task", dataclasses.replace(cast(Any, task), backbone=name))
+
+
+def _distribution(room: Room) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    return (
+        FloatDistribution(room.low, room.high, log=room.log)
+        if isinstance(room, Span)
+        else CategoricalDistribution(room)
+    )
+
+
+def _plain_room(room: Room) -> Any:
+    return dataclasses.asdict(room) if isinstance(room, Span) else list(room)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all trials of a study have in common: the task, the settings to start from, and what is searched."""
+
+    task: Task
+    preset: Preset
+    space: Mapping[str, Room]
+
+    def record(self) -> dict[str, Any]:
+        """The plan as JSON gives it back: two plans with equal records are one study."""
+        values = {
+            "format": 1,
+            "recipes": recipes.__version__,
+            "task": self.task.command,
+            "search": {name: _plain_room(room) for name, room in self.space.items()},
+            "settings": {
+                name: value
+                for name, value in self._values().items()
+                if name not in self.space and name not in self.task.free
+            },
+        }
+        return json.loads(artifact.json_bytes(values))  # type: ignore[no-any-return]
+
+    def usual(self) -> dict[str, Any]:
+        """The values that the searched settings have anyway: those of the first trial."""
+        return {name: self._values()[name] for name in self.space}
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What Optuna gave; numbers to three digits, but the usual ones as they are."""
+        usual = self.usual()
+        return {
+            name: float(f"{given[name]:.3g}") if isinstance(room, Span) and given[name] != usual[name] else given[name]
+            for name, room in self.space.items()
+        }
+
+    def _values(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self.task), **dataclasses.asdict(self.preset)}
+
+
+def tune(
+    task: Task,
+    data: Any,
+    val: Any = None,
+    *,
+    out: str | os.PathLike[str],
+    preset: str | Preset = "default",
+    trials: int = 20,
+    time: str = "",
+    search: str | Sequence[str] = "",
+    backbones: str | Sequence[str] = "",
+    quiet: bool = False,
+    **settings: Any,
+) -> Tuning:
+    """Search for better settings; `Task.tune` says what the arguments are."""
+    if trials < 1:
+        raise OptionError(f"trials is at least 1, found {trials}")
+    if time and not presets.seconds(time):
+        raise OptionError(f"time={time!r} cannot be: it has a form such as 30s, 10m or 1h30m")
+    _check_optuna()
+    plan = _plan(task, data, preset, split_names(backbones), search, settings)
+    folder = _checked_folder(out)
+    splits = plan.task.read(data, val, plan.task.reading(plan.preset))
+    if not len(splits.val):
+        raise DataError("the data have no examples for validation, which trials are compared on; give some with val")
+    with artifact.running(folder, {}, anew=False):
+        study = _opened(folder, plan, splits)
+        search_on = _Search(plan, study, folder, data, val, splits.fingerprints, quiet)
+        return search_on.go(trials, presets.seconds(time), len(splits.train), len(splits.val))
+
+
+def _check_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise OptionError("tune needs Optuna, which is not installed: pip install 'torch-recipes[tune]'") from error
+
+
+def _plan(
+    task: Task,
+    data: Any,
+    preset: str | Preset,
+    backbones: Sequence[str],
+    search: str | Sequence[str],
+    settings: Mapping[str, Any],
+) -> Plan:
+    if backbones and NGRAMS in backbones and len(backbones) > 1:
+        raise OptionError("ngrams has settings of its own; tune it by itself, or compare it with `recipes compare`")
+    if backbones:
+        usable = _usable(task, data, preset, backbones, settings)
+        task = with_backbone(task, usable[0])
+    else:
+        usable, task = [], dataclasses.replace(task)
+    chosen = presets.find(preset, settings, task.presets)
+    if chosen.devices > 1:
+        raise OptionError(f"devices={chosen.devices} cannot be: tune trains in this process, on one device")
+    task.check(data, chosen)
+    return Plan(task, chosen, search_space(task, data, chosen, search, usable))
+
+
+def _usable(
+    task: Task, data: Any, preset: str | Preset, backbones: Sequence[str], settings: Mapping[str, Any]
+) -> list[str]:
+    """Those backbones that can be had; each other one is named, and refused if no other is left."""
+    found, problems = [], []
+    for name in backbones:
+        try:
+            one = with_backbone(task, name)
+            one.check(data, presets.find(preset, settings, one.presets))
+            found.append(name)
+        except DataError:
+            raise
+        except RecipesError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0]
+    for problem in problems:
+        say(f"warning: left out: {problem}")
+    return found
+
+
+def _checked_folder(out: str | os.PathLike[str]) -> Path:
+    """The study's folder, if it is one, or can become one.
+
+    Raises:
+        OutputError: it holds other files, or cannot be written.
+    """
+    folder = Path(os.path.expanduser(out))
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{printable(folder)} is a file; choose a folder's name for the study")
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        raise OutputError(f"{printable(folder)} cannot be written ({error.strerror})") from error
+    foreign = [name for name in names if name not in _NAMES and not name.startswith(".")]
+    if foreign or (STUDY not in names and {artifact.RECIPE, JOURNAL} & set(names)):
+        raise OutputError(
+            f"{printable(folder)} holds files that are no study's ({listed(foreign or names)}); choose another folder"
+        )
+    return folder
+
+
+def _opened(folder: Path, plan: Plan, splits: Splits) -> Study:
+    """The study in a folder, if it is the same one, or a new one; what a kill has torn off is cut off."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    files = {
+        STUDY: artifact.json_bytes(plan.record()),
+        artifact.FILES: artifact.json_bytes(splits.fingerprints),
+        artifact.SPLIT: artifact.json_bytes(splits.record()),
+    }
+    if (folder / STUDY).exists():
+        _compare(folder, plan, files)
+    else:
+        for name in (artifact.SPLIT, artifact.FILES, STUDY):  # the last says that the others are there
+            artifact.write_file(folder / name, files[name])
+    (folder / _LOCK).unlink(missing_ok=True)
+    _cut_torn_line(folder / JOURNAL)
+    with _quiet_optuna():
+        storage = JournalStorage(JournalFileBackend(os.fspath(folder / JOURNAL)))
+        # Scores that are errors come with a minus, so that more is always better.
+        return optuna.create_study(storage=storage, study_name="study", direction="maximize", load_if_exists=True)
+
+
+def _compare(folder: Path, plan: Plan, files: Mapping[str, bytes]) -> None:
+    """Refuse to go on with another study than the one that began, and say what differs."""
+    before, now, where = artifact.read_json(folder, STUDY), plan.record(), printable(folder)
+    way_on = "give the same, or begin another study in another folder"
+    if before.get("task") != now["task"]:
+        raise OptionError(f"the study in {where} is of {printable(str(before.get('task')), 40)}, not {now['task']}")
+    for kind, words in (("search", "searched"), ("settings", "had")):
+        old = before.get(kind)
+        old = old if isinstance(old, dict) else {}
+        for name in [*old, *now[kind]]:
+            if name not in old or name not in now[kind]:
+                word = "searched" if name in before.get("search", {}) else "did not search"
+                raise OptionError(f"the study in {where} {word} {printable(name)}; {way_on}")
+            if old[name] != now[kind][name]:
+                raise OptionError(
+                    f"the study in {where} {words} {name}={_told(old[name])}, not {_told(now[kind][name])}; {way_on}"
+                )
+    then = artifact.fingerprints(folder)
+    if changed := changed_files(then, json.loads(files[artifact.FILES])):
+        raise DataError(f"the data is not what the study in {where} began with ({changed}); begin another study")
+    if (folder / artifact.SPLIT).read_bytes() != files[artifact.SPLIT]:
+        raise DataError(f"the split is not the one that the study in {where} began with; begin another study")
+
+
+def _told(value: Any) -> str:
+    return str(Span(**value)) if isinstance(value, dict) else printable(repr(value), 100)
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """Remove the end of a journal that a kill has left without its line's end; Optuna would refuse all that follows."""
+    if not journal.exists():
+        return
+    with journal.open("r+b") as file:
+        content = file.read()
+        if not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+@contextlib.contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """No lines of Optuna's own: there is one of ours for each trial."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The search
+
+
+class _Stopped(Exception):  # noqa: N818, an end and no error
+    """A trial was asked to stop by a signal."""
+
+
+@dataclass
+class _Search:
+    """A study that goes on."""
+
+    plan: Plan
+    study: Study
+    folder: Path
+    data: Any
+    val: Any
+    files: Mapping[str, str]
+    quiet: bool
+
+    def go(self, number: int, seconds: int, train: int, held_out: int) -> Tuning:
+        """Run trials until there are enough or time is over, and say what came of it."""
+        began, stopped = clock.monotonic(), None
+        with _quiet_optuna():
+            self._take_up()
+            goal = self._goal(number)
+            self._say(
+                f"{counted(train, 'example')} for training, {held_out:,} for validation; searching "
+                f"{listed(self.plan.space, 20)}"
+            )
+            if done := len(self._counted()):
+                self._say(f"going on with the study in {printable(self.folder)}: {done} of {goal} trials are done")
+            try:
+                while len(self._counted()) < goal:
+                    if seconds and clock.monotonic() - began >= seconds:
+                        self._say(f"the time is over; {counted(goal - len(self._counted()), 'trial')} not begun")
+                        break
+                    self._one_more(goal)
+                    self._check_failures()
+            except _Stopped as reason:
+                stopped = str(reason)
+            except KeyboardInterrupt:
+                stopped = "SIGINT"
+            tuning = self._written(stopped)
+        self._tell(tuning)
+        return tuning
+
+    def _say(self, words: str) -> None:
+        if not self.quiet:
+            say(words)
+
+    def _counted(self) -> list[FrozenTrial]:
+        """The trials that have come to an end of their own: those that were stopped or killed are repeated."""
+        return [
+            trial
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.state.name in ("COMPLETE", "PRUNED") or "error" in trial.user_attrs
+        ]
+
+    def _take_up(self) -> None:
+        """Begin with the usual settings, and repeat the trial that was running when the process was killed."""
+        found = self.study.get_trials(deepcopy=False)
+        if not found:
+            self.study.enqueue_trial(self.plan.usual())
+        for trial in found:
+            if trial.state.name == "RUNNING":
+                self._give_up(trial)
+
+    def _give_up(self, trial: FrozenTrial) -> None:
+        """Mark a trial as failed, after its repetition has been noted: a kill in between must not lose it."""
+        found = self.study.get_trials(deepcopy=False)
+        if all(other.user_attrs.get("repeats") != trial.number for other in found):
+            values = trial.params or trial.system_attrs.get("fixed_params") or {}
+            self.study.enqueue_trial(values, user_attrs={"repeats": trial.number})
+        self.study.tell(trial.number, state=self._states().FAIL)
+
+    def _goal(self, number: int) -> int:
+        """How many trials there shall be: those of the call that was not finished, or so many more."""
+        before, done = self.study.user_attrs, len(self._counted())
+        if before.get("trials") == number and done < before["goal"]:
+            return int(before["goal"])
+        self.study.set_user_attr("goal", done + number)
+        self.study.set_user_attr("trials", number)
+        return done + number
+
+    def _one_more(self, goal: int) -> None:
+        import optuna
+
+        place = len(self._counted())
+        # A seed for each trial, so that a study that was killed proposes the same as one that was not.
+        seed = (self.plan.preset.seed * 100_003 + place) % 2**32
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
+        warm = max(1, math.ceil(self.plan.preset.epochs / 4))
+        self.study.pruner = optuna.pruners.MedianPruner(n_startup_trials=_FAIR_START, n_warmup_steps=warm)
+        trial = self.study.ask({name: _distribution(room) for name, room in self.plan.space.items()})
+        began = clock.perf_counter()
+        try:
+            value = self._fitted(trial)
+            trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
+            self.study.tell(trial, value)
+        except optuna.TrialPruned:
+            trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
+            self.study.tell(trial, state=self._states().PRUNED)
+        except RecipesError as error:
+            if isinstance(error, DataError):  # which no other settings would help
+                self._give_up(self.study.trials[trial.number])
+                raise
+            trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
+            trial.set_user_attr("error", str(error))
+            self.study.tell(trial, state=self._states().FAIL)
+        except (_Stopped, KeyboardInterrupt):
+            self._give_up(self.study.trials[trial.number])
+            raise
+        finally:
+            free_memory()
+        tuning = self._written(None)
+        self._say(_line(tuning, place, goal))
+
+    def _states(self) -> Any:
+        from optuna.trial import TrialState
+
+        return TrialState
+
+    def _fitted(self, trial: Running) -> float:
+        """Train with a trial's settings; the score, with a minus where it is an error."""
+        import optuna
+
+        from recipes.callbacks import EpochScores
+
+        own = self.plan.settings(trial.params)
+        trial.set_user_attr("settings", own)
+        backbone = str(own.pop("backbone", getattr(self.plan.task, "backbone", "")))
+        task = self.plan.task
+        task = with_backbone(task, backbone) if "backbone" in self.plan.space else dataclasses.replace(task)
+        found = self.study.user_attrs.get(f"found {backbone}", {})
+        preset = dataclasses.replace(self.plan.preset, **{**found, **own})
+
+        def watch(epoch: int, scores: Mapping[str, float]) -> None:
+            score = scores.get(task.decisive, math.nan)
+            trial.report(-score if task.less_is_better else score, epoch)
+            if epoch < preset.epochs and trial.should_prune():
+                raise optuna.TrialPruned
+
+        task.fit(self.data, self.val, preset=preset, quiet=True, callbacks=[EpochScores(watch)])
+        if task.history is not None and task.history.stopped:
+            raise _Stopped(task.history.stopped)
+        recipe = task._recipe
+        if "score" not in self.study.user_attrs:
+            self.study.set_user_attr("sign", -1 if task.less_is_better else 1)
+            self.study.set_user_attr("score", task.decisive)
+        if changed := changed_files(self.files, json.loads(task._records[artifact.FILES])):
+            raise DataError(f"the data have changed while the study went on ({changed})")
+        if not found:  # what depends on time and memory is found once, or trials would differ in more than is searched
+            names = [name for name in ("precision", "batch_size", "find_batch_size") if name not in self.plan.space]
+            self.study.set_user_attr(f"found {backbone}", {name: recipe[name] for name in names})
+        score = task._scores[task.decisive]
+        if not math.isfinite(score):
+            raise TrainingError(f"its {task.decisive} is {score}")
+        trial.set_user_attr("recipe", recipe)
+        return -score if task.less_is_better else score
+
+    def _check_failures(self) -> None:
+        found = self._counted()
+        failed = [trial for trial in found if "error" in trial.user_attrs]
+        if len(failed) == len(found) >= _MOST_FAILURES:
+            raise TrainingError(
+                f"the first {len(failed)} trials have failed; the last: {failed[-1].user_attrs['error']}"
+            )
+
+    def _written(self, stopped: str | None) -> Tuning:
+        """What has been found so far, after it has been written into the folder."""
+        found = self.study.get_trials(deepcopy=False)
+        done = [trial for trial in found if trial.state.name == "COMPLETE"]
+        best = max(done, key=lambda trial: trial.value or 0.0, default=None)  # the first of equal ones
+        rows: dict[int, Trial] = {}
+        number = 1
+        for trial in found:
+            if trial.state.is_finished():
+                rows[trial.number] = self._row(trial, number)
+                number += rows[trial.number].state != "stopped"
+        recipe = best.user_attrs["recipe"] if best else {}
+        name = str(self.study.user_attrs.get("score", self.plan.task.decisive))
+        tuning = Tuning(self.folder, name, list(rows.values()), rows[best.number] if best else None, recipe, stopped)
+        artifact.write_file(self.folder / TRIALS, tuning.csv().encode())
+        if recipe:
+            artifact.write_file(self.folder / artifact.RECIPE, artifact.yaml_bytes(recipe))
+        return tuning
+
+    def _row(self, trial: FrozenTrial, number: int) -> Trial:
+        kept, told = trial.user_attrs, trial.intermediate_values
+        states = {"COMPLETE": "complete", "PRUNED": "pruned"}
+        state = states.get(trial.state.name, "failed" if "error" in kept else "stopped")
+        epochs = max(told, default=0)
+        score = trial.value if state == "complete" else told.get(epochs)
+        return Trial(
+            number,
+            state,
+            None if score is None or not math.isfinite(score) else self.study.user_attrs.get("sign", 1) * score,
+            epochs,
+            kept.get("seconds", 0.0),
+            kept.get("settings") or trial.params,
+            kept.get("error"),
+        )
+
+    def _tell(self, tuning: Tuning) -> None:
+        if tuning.stopped and tuning.best is None:
+            raise KeyboardInterrupt
+        if self.quiet:
+            return
+        tuning.show()
+        where = shlex.quote(printable(tuning.folder))
+        if tuning.stopped:
+            say(f"stopped by {tuning.stopped}; to go on with the study: the same command")
+        if tuning.best:
+            say(f"saved to {where}; next: recipes fit --config {where}/{artifact.RECIPE} --out MODEL")
+
+
+def _line(tuning: Tuning, place: int, goal: int) -> str:
+    """What is said of a trial that has just ended."""
+    trial = tuning.trials[-1]
+    score = "" if trial.score is None else f"{tuning.score} {shown(trial.score)}"
+    if trial.state == "failed":
+        told = f"failed: {printable(trial.error or '', 300)}"
+    elif trial.state == "pruned":
+        told = f"pruned after {counted(trial.epochs, 'epoch')} at {score}"
+    else:
+        told = f"{score}  {counted(trial.epochs, 'epoch')}"
+    own = "  ".join(f"{name} {_word(value)}" for name, value in trial.settings.items())
+    best = "  (best so far)" if tuning.best is trial else ""
+    return f"trial {place + 1}/{goal}  {told}  {trial.seconds:.0f} s  {own}{best}"
+
+
+def free_memory() -> None:
+    """Give back what a trial's network has taken, before the next one begins."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def signal_code(stopped: str | None) -> int:
+    """The exit code of a search that a signal has ended; 0 if none has."""
+    return 128 + signal.Signals[stopped] if stopped else 0
