@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recipes.checks import Report as Report
     from recipes.checks import check as check
+    from recipes.comparing import Comparison as Comparison
     from recipes.errors import RecipesError as RecipesError
     from recipes.loading import load as load
     from recipes.mask_prediction import MaskPrediction as MaskPrediction
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from recipes.tasks.image_regressor import ImageRegressor as ImageRegressor
     from recipes.tasks.segmenter import Segmenter as Segmenter
     from recipes.tasks.text_classifier import TextClassifier as TextClassifier
+    from recipes.tuning import Tuning as Tuning
 
 __version__ = "0.1.0"
 
 # Public name → module: imported on first use, so that `import recipes` stays instant.
 _HOMES = {
+    "Comparison": "recipes.comparing",
     "Evaluation": "recipes.results",
     "History": "recipes.results",
     "ImageClassifier": "recipes.tasks.image_classifier",
@@ -42,6 +45,7 @@ _HOMES = {
     "Report": "recipes.checks",
     "Segmenter": "recipes.tasks.segmenter",
     "TextClassifier": "recipes.tasks.text_classifier",
+    "Tuning": "recipes.tuning",
     "check": "recipes.checks",
     "load": "recipes.loading",
 }

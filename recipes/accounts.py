@@ -566,11 +566,11 @@ def _gpu_watts(number: int) -> tuple[float, str]:
     import torch
 
     uuid = str(getattr(torch.cuda.get_device_properties(0), "uuid", ""))
-    limit, source = _power_limit(uuid)
+    limit, source = power_limit(uuid)
     return number * limit, f"; {number} GPU at {limit:.0f} W, {source}"
 
 
-def _power_limit(uuid: str) -> tuple[float, str]:
+def power_limit(uuid: str) -> tuple[float, str]:
     """What a graphics card may take, and in words where the figure comes from."""
     told = _output("nvidia-smi", f"--id=GPU-{uuid}", "--query-gpu=power.limit", "--format=csv,noheader,nounits")
     with suppress(ValueError):

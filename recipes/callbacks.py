@@ -19,7 +19,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from recipes import accounts, artifact
+from recipes import accounts, artifact, ranks
 from recipes.data import Batch
 from recipes.display import console, say
 from recipes.results import History, shown
@@ -131,7 +131,7 @@ class Recorder(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Count, and refuse to go on with numbers that are none."""
-        self.examples += len(batch[1])
+        self.examples += len(batch[1]) * ranks.world()  # the others have as many, to within one
         self.rate = self.examples / (time.perf_counter() - self.began)
         if not torch.isfinite(outputs["loss"]):
             raise Diverged(
@@ -278,14 +278,11 @@ class StopOnSignal(Callback):
         say(f"{self.received}: stopping after this step (once more to stop at once)")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Stop here if asked to."""
-        if self.received:
-            raise Stopped(self.received)
+        """Stop here if asked to; all processes of a run stop if one is asked to."""
+        if number := ranks.largest(signal.Signals[self.received] if self.received else 0):
+            raise Stopped(signal.Signals(number).name)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Stop here if asked to."""
-        if self.received:
-            raise Stopped(self.received)
+    on_validation_batch_end = on_train_batch_end
 
 
 @contextmanager

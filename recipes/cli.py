@@ -43,6 +43,8 @@ From a folder of pictures, or a table of texts, to a trained model.
   recipes fit TASK DATA --out MODEL     train on a folder or a table and save the model
   recipes predict MODEL INPUT ...       predict files, folders, globs, texts, or what is listed on stdin (-)
   recipes evaluate MODEL DATA           score a model on labelled data
+  recipes tune TASK DATA --out STUDY    search for better settings
+  recipes compare TASK DATA [options]   rank backbones by score, speed, size and licence
   recipes tasks                         what can be learnt
   recipes backbones 'resnet*'           the networks to start from
   recipes demo                          draw examples, fit, evaluate and predict, without network
@@ -101,6 +103,8 @@ def _run(words: list[str]) -> int:
         "fit": _fit,
         "predict": _predict,
         "evaluate": _evaluate,
+        "tune": _tune,
+        "compare": _compare,
         "tasks": _tasks,
         "backbones": _backbones,
         "demo": _demo,
@@ -125,6 +129,68 @@ def _run(words: list[str]) -> int:
 
 def _fit(words: list[str]) -> int:
     words, config, compare = _with_config(words)
+    cls, words = _task_named("fit", words, config)
+    if cls is None:
+        return 0 if words else 2
+    parser, documented = _task_parser("fit", cls, cls.fit)
+    parser.add_argument("--out", type=str, default=None, help="the model's folder (default: DATA-model)")
+    parser.add_argument("--resume", action="store_true", help=documented["resume"])
+    parser.add_argument("--overwrite", action="store_true", help=documented["overwrite"])
+    task, given = _task_asked(parser, cls, words, config)
+    if given.get("resume") and not given.get("out"):
+        raise OptionError("--resume needs --out MODEL, the folder of the run to go on with")
+    given["out"] = given.get("out") or _free_name(given["data"])
+    task.fit(**given, compare=compare)
+    return _signal_code(task.history.stopped if task.history else None)
+
+
+def _tune(words: list[str]) -> int:
+    words, config, _ = _with_config(words)
+    cls, words = _task_named("tune", words, config)
+    if cls is None:
+        return 0 if words else 2
+    parser, documented = _task_parser("tune", cls, cls.tune)
+    parser.add_argument("--out", type=str, default=None, help=documented["out"])
+    parser.add_argument("--trials", type=int, default=20, help=documented["trials"])
+    parser.add_argument("--time", type=str, default="", help=documented["time"])
+    parser.add_argument("--search", type=str, default="", help=documented["search"])
+    parser.add_argument("--backbones", type=str, default="", help=documented["backbones"])
+    task, given = _task_asked(parser, cls, words, config, skipped=("time",))
+    if not given.get("out"):
+        raise OptionError("recipes tune needs --out STUDY, a folder for the trials and the best recipe")
+    return _signal_code(task.tune(**given).stopped)
+
+
+def _compare(words: list[str]) -> int:
+    words, config, _ = _with_config(words)
+    cls, words = _task_named("compare", words, config)
+    if cls is None:
+        return 0 if words else 2
+    parser, documented = _task_parser("compare", cls, cls.compare, preset="quick")
+    parser.add_argument("--backbones", type=str, default="", help=documented["backbones"])
+    parser.add_argument("--by", type=Literal["score", "latency"], default="score", help=documented["by"])
+    parser.add_argument(
+        "--format", type=Literal["table", "csv", "json"], default="table", help="form of the rows; JSON has everything"
+    )
+    task, given = _task_asked(parser, cls, words, config, preset="quick")
+    form = given.pop("format", "table")
+    comparison = task.compare(**{"backbones": "", **given})
+    if form == "json":
+        print(json.dumps(comparison.to_dict(), indent=2))  # noqa: T201
+    elif form == "csv":
+        print(comparison.csv(), end="")  # noqa: T201
+    else:
+        comparison.show(sys.stdout)
+    failed = [row for row in comparison.rows if row.error is not None]
+    return 0 if not failed else 1 if comparison.best else 2
+
+
+def _signal_code(stopped: str | None) -> int:
+    return 128 + signal.Signals[stopped] if stopped else 0
+
+
+def _task_named(command: str, words: list[str], config: dict[str, Any]) -> tuple[type[Task] | None, list[str]]:
+    """The class of the task that is asked for, and the words after its name; None where the tasks were shown."""
     named = words[0] if words and not words[0].startswith("-") and words[0] != config.get("data") else None
     if named in TASKS or (named is not None and "task" not in config):
         words = words[1:]
@@ -132,39 +198,46 @@ def _fit(words: list[str]) -> int:
         named = config.get("task")
     if not isinstance(named, (str, type(None))):
         raise OptionError(f"--config has task: {printable(str(named), 40)}; it is one of {', '.join(TASKS)}")
-    if named is None:
-        if {"-h", "--help"} & set(words) or not (words or config):
-            _print_tasks(
-                "usage: recipes fit TASK DATA [--out MODEL] [options]\n\nTasks (recipes fit TASK --help tells more):"
-            )
-            return 0 if words else 2
-        raise OptionError(f"expected a task: recipes fit TASK DATA (tasks: {', '.join(TASKS)})")
-    cls = task_class(named)
-    parser = _parser(f"fit {named}", f"{cls.__doc__}".partition("\n")[0])
-    documented = _documented(cls.fit)
-    parser.add_argument("data", type=str, help=documented["data"])
+    if named is not None:
+        return task_class(named), words
+    if {"-h", "--help"} & set(words) or not (words or config):
+        out = {"fit": "[--out MODEL]", "tune": "--out STUDY", "compare": "--backbones A,B,C"}[command]
+        _print_tasks(
+            f"usage: recipes {command} TASK DATA {out} [options]\n\nTasks (recipes {command} TASK --help tells more):"
+        )
+        return None, words
+    raise OptionError(f"expected a task: recipes {command} TASK DATA (tasks: {', '.join(TASKS)})")
+
+
+def _task_parser(
+    command: str, cls: type[Task], method: Callable[..., Any], preset: str = "default"
+) -> tuple[ArgumentParser, dict[str, str]]:
+    """A parser with what all commands that fit a task take, and what the method says of its arguments."""
+    about, documented = cls if command == "fit" else method, _documented(method)
+    parser = _parser(f"{command} {cls.command}", f"{about.__doc__}".partition("\n")[0])
+    parser.add_argument("data", type=str, help=_documented(cls.fit)["data"])
     parser.add_argument("--val", type=str, default=None, help=documented["val"])
-    parser.add_argument("--out", type=str, default=None, help="the model's folder (default: DATA-model)")
-    preset = cls().presets["default"]
-    parser.add_argument(
-        "--preset", type=str, default="default", help=f"the settings to start from: {', '.join(PRESETS)}"
-    )
-    parser.add_argument("--resume", action="store_true", help=documented["resume"])
-    parser.add_argument("--overwrite", action="store_true", help=documented["overwrite"])
+    parser.add_argument("--preset", type=str, default=preset, help=f"the settings to start from: {', '.join(PRESETS)}")
     parser.add_argument("--quiet", action="store_true", help=documented["quiet"])
     parser.add_argument("--config", type=str, default=None, help="a YAML file of options, such as MODEL/recipe.yaml")
+    return parser, documented
+
+
+def _task_asked(
+    parser: ArgumentParser,
+    cls: type[Task],
+    words: list[str],
+    config: dict[str, Any],
+    preset: str = "default",
+    skipped: Sequence[str] = (),
+) -> tuple[Task, dict[str, Any]]:
+    """The task with the options that were given, and all other arguments that were."""
     _add_options(parser, cls(), "model")
-    _add_options(parser, preset, "training", hidden=cls.foreign)
+    _add_options(parser, cls().presets[preset], "training", hidden=cls.foreign, skipped=skipped)
     if "--" in _positionals_last([_flag(word) for word in words], parser):
         config.pop("data", None)  # what is typed comes over what the file says
     given = _options_apart(_parsed(parser, [*_as_words(config, parser), *words]), cls)
-    task = cls(**given.pop("options"))
-    if given.get("resume") and not given.get("out"):
-        raise OptionError("--resume needs --out MODEL, the folder of the run to go on with")
-    given["out"] = given.get("out") or _free_name(given["data"])
-    task.fit(**given, compare=compare)
-    stopped = task.history.stopped if task.history else None
-    return 128 + signal.Signals[stopped] if stopped else 0
+    return cls(**given.pop("options")), given
 
 
 def _options_apart(values: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -163,10 +163,7 @@ def read(
             f"found {inputs.thing}s for {listed(source.tables)} and none for training; call these train, as in "
             f"train.csv"
         )
-    if regression:
-        columns, guess = find_number_column(source.tables["train"], inputs, column, label)
-    else:
-        columns, guess = find_columns(source.tables["train"], inputs, column, label, multi_label)
+    columns, guess = _columns(source.tables["train"], inputs, column, label, multi_label, regression)
     notes = [*source.notes, *guess]
     if given is not None:
         source.tables["val"] = next(given.tables[part] for part in ("val", "train", "test") if part in given.tables)
@@ -238,6 +235,17 @@ def read_held_out(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Rows
+
+
+def _columns(
+    table: Table, inputs: Inputs, column: str | None, label: str | None, multi_label: bool | None, regression: bool
+) -> tuple[Columns, list[str]]:
+    """The columns of inputs and labels, and a note if they were guessed."""
+    if table.where and column is None and label is None and not multi_label:  # a folder's own
+        return Columns((inputs.option,), (inputs.target,)), []
+    if regression:
+        return find_number_column(table, inputs, column, label)
+    return find_columns(table, inputs, column, label, multi_label)
 
 
 def _rows_by_part(

@@ -241,7 +241,7 @@ def connected() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        if isinstance(error, RecipesError) or not _is_lost_connection(error):
+        if isinstance(error, RecipesError) or not is_lost_connection(error):
             raise
         raise LostError(
             "another process of this run has ended, so this one ends, too; to go on with the run: the same command "
@@ -249,7 +249,8 @@ def connected() -> Iterator[None]:
         ) from error
 
 
-def _is_lost_connection(error: BaseException) -> bool:
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error says that another process is gone."""
     from torch import distributed
 
     kinds = (distributed.DistBackendError, distributed.DistNetworkError, distributed.DistStoreError)

@@ -14,14 +14,14 @@ import signal
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import recipes
-from recipes import accounts, artifact, presets
+from recipes import accounts, artifact, presets, ranks
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from recipes.tuning import Tuning
 
 Self = TypeVar("Self", bound="Task")
+
+# What a run is computed on; each batch is the same, however it is shared out.
+_ON_WHAT = ("accelerator", "devices", "num_nodes", "strategy")
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Task(ABC):
     #: Settings of a preset that this task has no use for; the shell's help leaves them out.
     foreign: ClassVar[tuple[str, ...]] = ()
     #: What a recipe says that changes nothing in what comes out.
-    free: ClassVar[tuple[str, ...]] = ("recipes", "cache", "workers", "time", "logger", "accelerator")
+    free: ClassVar[tuple[str, ...]] = ("recipes", "cache", "workers", "time", "logger", *_ON_WHAT)
 
     def __post_init__(self) -> None:
         self.codec: Codec | None = None
@@ -176,45 +179,68 @@ class Task(ABC):
         chosen, trainer_arguments = presets.sorted_out(preset, settings, self.presets)
         if resume and overwrite:
             raise OptionError("resume=True goes on with a run that overwrite=True would forget; give one of them")
-        if out is not None:
-            artifact.check_output(out, overwrite, resume)
-        elif resume:
+        if resume and out is None:
             raise OptionError("resume=True needs out=FOLDER, the folder of the run to go on with")
-        if resume and out is not None and artifact.finished(out):
+        goes_on = {"out": out, "resume": resume, "overwrite": overwrite, "compare": compare, "quiet": quiet}
+        if chosen.devices > 1 and ranks.here().world == 1:
+            return self._fit_in_processes(chosen, {"data": data, "val": val, "preset": preset, **goes_on, **settings})
+        with ranks.met(chosen):
+            return self._fit(data, val, chosen, trainer_arguments, **goes_on)
+
+    def _fit_in_processes(self: Self, chosen: Preset, arguments: dict[str, Any]) -> Self:
+        """Have other processes of this machine fit the task, one for each device, and open what they have saved."""
+        from recipes import launching
+
+        ranks.check(chosen)
+        if arguments["out"] is not None:
+            artifact.check_output(arguments["out"], arguments["overwrite"], arguments["resume"])
+        self.check(arguments["data"], chosen)
+        self.__dict__.update(launching.fit(dataclasses.replace(self), arguments, chosen.devices).__dict__)
+        return self
+
+    def _fit(
+        self: Self,
+        data: Any,
+        val: Any,
+        chosen: Preset,
+        trainer_arguments: dict[str, Any],
+        out: str | os.PathLike[str] | None,
+        resume: bool,
+        overwrite: bool,
+        compare: str | os.PathLike[str] | None,
+        quiet: bool,
+    ) -> Self:
+        """Fit in this process, alone or with the others of the run; the first one writes and speaks for all."""
+        quiet = quiet or ranks.rank() > 0
+        with ranks.together():
+            if out is not None and ranks.rank() == 0:
+                artifact.check_output(out, overwrite, resume)
+            self.check(data, chosen)
+        if resume and out is not None and ranks.shared(artifact.finished(out)):
             if not quiet:
                 say(f"{printable(out)} is finished; nothing is left to do")
             self.__dict__.update(type(self).load(out).__dict__)
             return self
-        self.check(data, chosen)
         batches, module = self._lightning(data, val, chosen, trainer_arguments, quiet)
         if compare is not None:
             changed = changed_files(artifact.fingerprints(compare), json.loads(self._records[artifact.FILES]))
             if changed or not quiet:
                 say(f"compared with {printable(compare)}: {changed or 'all files are the same'}")
-        recorded = artifact.recorded(out) if resume and out else {}
+        recorded = ranks.shared(artifact.recorded(out) if resume and out else {})
         self._settle(module, batches, recorded, trainer_arguments, quiet)
 
         from recipes import training
 
         run = Path(os.path.expanduser(out)) if out is not None else None
-        with artifact.running(run, self._records, anew=not resume) if run else nullcontext():
+        with ExitStack() as held:
+            with ranks.together():
+                if run and ranks.rank() == 0:
+                    held.enter_context(artifact.running(run, self._records, anew=not resume))
             with training.own_random_state(chosen.seed):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
-            if self.history.epochs:
-                self._records[artifact.METRICS] = self.history.csv().encode()
-                self._records[artifact.CURVES] = self.history.png()
-            held_out = batches.splits.val
-            with accounts.part("scoring"):
-                evaluation = self._scored(held_out, calibrate=True) if len(held_out) else None
-            self._scores = evaluation.scores if evaluation else {}
-            if run and evaluation:
-                from recipes import contact_sheets
-
-                self._records.update(contact_sheets.drawn(self, batches, evaluation))
-            self._records[artifact.ACCOUNT] = accounts.finished(
-                self.history, module.preset, recorded.get(artifact.ACCOUNT)
-            ).json()
-            where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
+            concluded = partial(self._conclude, module.preset, batches, run, recorded.get(artifact.ACCOUNT))
+            evaluation, where = ranks.first(concluded)
+            self.codec, self._scores, self._records = ranks.shared((self.codec, self._scores, self._records))
         if self.history.stopped and not hasattr(signal, self.history.stopped):
             raise TrainingError(f"{self.history.stopped}; the weights of epoch {self.history.best_epoch} were kept")
         if not quiet:
@@ -440,7 +466,7 @@ class Task(ABC):
     ) -> tuple[DataModule, TrainingModule]:
         """Read, then make the codec, the network and the Lightning parts."""
         with accounts.part("reading"):
-            splits = self.read(data, val, self.reading(preset))
+            splits = ranks.once_per_machine(lambda: self.read(data, val, self.reading(preset)))
         if not quiet:
             show_splits(splits)
 
@@ -452,7 +478,7 @@ class Task(ABC):
         label_weights(splits.train, preset)  # which refuses names that are no labels, before a network is fetched
         told = len(splits.notes)
         splits.notes += note_rare(splits)
-        with training.own_random_state(preset.seed):
+        with ranks.together(), training.own_random_state(preset.seed):
             self.codec, self.network = self.make(splits, preset)
         for note in splits.notes[told:] if not quiet else ():
             say(f"note: {note}")
@@ -470,6 +496,7 @@ class Task(ABC):
             artifact.FILES: artifact.json_bytes(splits.fingerprints),
             artifact.RECIPE: artifact.yaml_bytes(self._recipe),
         }
+        _check_same(splits.fingerprints)
         metrics = self.metrics(len(self.codec.labels))
         batches = DataModule(splits, self.codec, preset)
         loss = partial(self.loss, preset=preset, weights=batches.class_weights)
@@ -492,7 +519,8 @@ class Task(ABC):
             training.own_random_state(module.preset.seed),
             training.explained(module.preset),
         ):
-            settled = preparing.settled(module, batches, trainer_arguments, before)
+            settled = ranks.first(lambda: preparing.settled(module, batches, trainer_arguments, before))
+        module.preset = batches.preset = dataclasses.replace(batches.preset, **settled)
         self._recipe.update(settled)
         for name in settled.keys() & {"lr", "batch_size"} if not quiet else ():
             say(f"found {name}={settled[name]:g}")
@@ -509,6 +537,26 @@ class Task(ABC):
                 f"the data is not what the run to resume began with ({changed_files(then, now)}); start another run in "
                 f"another folder"
             )
+
+    def _conclude(
+        self, preset: Preset, batches: DataModule, run: Path | None, account: bytes | None
+    ) -> tuple[Evaluation | None, Path | None]:
+        """Score what was trained, and save it with what is to be known about the run."""
+        assert self.history is not None
+        if self.history.epochs:
+            self._records[artifact.METRICS] = self.history.csv().encode()
+            self._records[artifact.CURVES] = self.history.png()
+        held_out = batches.splits.val
+        with accounts.part("scoring"):
+            evaluation = self._scored(held_out, calibrate=True) if len(held_out) else None
+        self._scores = evaluation.scores if evaluation else {}
+        if run and evaluation:
+            from recipes import contact_sheets
+
+            self._records.update(contact_sheets.drawn(self, batches, evaluation))
+        self._records[artifact.ACCOUNT] = accounts.finished(self.history, preset, account).json()
+        where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
+        return evaluation, where
 
     def _save(self, folder: str | os.PathLike[str], overwrite: bool = True, keep_checkpoint: bool = False) -> Path:
         codec, network = self._fitted()
@@ -587,6 +635,21 @@ def _with_options(cls: type[Self], values: Any) -> Self:
         return cls(**{name: value for name, value in values.items() if name in names})
     except (AttributeError, TypeError, ValueError) as error:
         raise ModelError(f"the model's options are damaged ({printable(str(error), 80)})") from error
+
+
+def _check_same(prints: dict[str, str]) -> None:
+    """Refuse to train in several processes that see different data.
+
+    Raises:
+        DataError: some of the files are not those of the first process.
+    """
+    first = ranks.shared(prints)
+    with ranks.together():
+        if prints != first:
+            raise DataError(
+                f"the data here are not those of process 0 ({changed_files(first, prints)}); give all machines the "
+                f"same files"
+            )
 
 
 def show_splits(splits: Splits) -> None:

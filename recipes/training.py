@@ -19,8 +19,9 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
-from recipes import accounts, artifact, inference, preparing
+from recipes import accounts, artifact, inference, preparing, ranks
 from recipes.callbacks import (
     Diverged,
     KeepBest,
@@ -38,7 +39,7 @@ from recipes.display import listed, say
 from recipes.errors import OptionError, TrainingError, did_you_mean
 from recipes.presets import Preset, seconds, setting_types
 from recipes.results import History
-from recipes.training_module import TrainingModule
+from recipes.training_module import TrainingModule, batch_norms_agree
 
 
 def train(
@@ -67,16 +68,17 @@ def train(
     inference.keep_freed_memory()
     accounts.computes_on(training_device(preset.accelerator).type)
     history = History(precision=preset.precision)
-    checkpoint = run / artifact.CHECKPOINT if run and (run / artifact.CHECKPOINT).exists() else None
+    goes_on = ranks.shared(run is not None and (run / artifact.CHECKPOINT).exists())
+    checkpoint = run / artifact.CHECKPOINT if run and goes_on else None
     if preset.head_first and checkpoint is None:
         with accounts.part("head"):
-            preparing.fit_head(module.network, data, quiet)
+            _fit_head(module, data, quiet)
     best, recorder = KeepBest(preset.patience), Recorder(history, preset.lr)
     watchers: list[Callback] = [recorder, best]
     watchers += [MovingAverage(preset.ema)] if preset.ema else []
     watchers += [] if quiet else [ProgressBar(recorder)]
     watchers += [Saver(run, history)] if run else []
-    with _quiet_lightning(), signals_put_back(), accounts.part("training"):
+    with _quiet_lightning(), signals_put_back(), accounts.part("training"), batch_norms_agree(module.network):
         if preset.epochs:
             try:
                 with explained(preset):
@@ -97,9 +99,21 @@ def train(
     history.best_epoch = best.best_epoch
     history.seconds = round(time.perf_counter() - began, 1)
     module.network.cpu().eval().requires_grad_(True)
-    if module.lost:
-        say(f"warning: {len(module.lost)} files could not be read during training: {listed(sorted(module.lost))}")
+    if lost := set().union(*ranks.gathered(module.lost)):
+        say(f"warning: {len(lost)} files could not be read during training: {listed(sorted(lost))}")
     return history
+
+
+def _fit_head(module: TrainingModule, data: DataModule, quiet: bool) -> None:
+    """Fit the last layer, in one process for all: the looks at all examples are what is dear about it."""
+
+    def fitted() -> dict[str, Tensor] | None:
+        preparing.fit_head(module.network, data, quiet)
+        return None if module.network.head is None else module.network.head.state_dict()
+
+    weights = ranks.first(fitted)
+    if weights is not None and module.network.head is not None:
+        module.network.head.load_state_dict(weights)
 
 
 @contextmanager
@@ -118,6 +132,8 @@ def explained(preset: Preset) -> Iterator[None]:
             raise
         raise OptionError(f"there is no accelerator {preset.accelerator!r} here; take auto or cpu") from error
     except (RuntimeError, ValueError) as error:
+        if ranks.world() > 1 and ranks.is_lost_connection(error):
+            raise
         words = str(error)
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in words:
             smaller = max(1, preset.batch_size // 2)
@@ -142,7 +158,7 @@ def make_trainer(preset: Preset, callbacks: list[Callback], arguments: Mapping[s
     settings = {
         "max_epochs": preset.epochs,
         "accelerator": preset.accelerator,
-        "devices": preset.devices,
+        **_devices(preset),
         "precision": {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[preset.precision],
         "accumulate_grad_batches": preset.accumulate,
         "gradient_clip_val": preset.clip_grad or None,
@@ -157,9 +173,36 @@ def make_trainer(preset: Preset, callbacks: list[Callback], arguments: Mapping[s
     more = {
         **arguments,
         "callbacks": [*callbacks, *_as_list(arguments.get("callbacks"))],
-        "plugins": [StateFiles(), *_as_list(arguments.get("plugins"))],
+        "plugins": [StateFiles(), *_environment(), *_as_list(arguments.get("plugins"))],
     }
     return pl.Trainer(**{**settings, **more})
+
+
+def _devices(preset: Preset) -> dict[str, Any]:
+    """How many devices there are, and how they work together."""
+    place = ranks.here()
+    if place.world == 1:
+        return {"devices": preset.devices}
+    return {
+        "devices": place.local_world,
+        "num_nodes": place.nodes,
+        "strategy": _strategy(preset),
+        "use_distributed_sampler": False,  # batches are shared out by `data.Share`
+    }
+
+
+def _strategy(preset: Preset) -> Any:
+    from pytorch_lightning import strategies
+
+    # Figures of batch norms agree already; to send them before each look would ask for equally many looks of all.
+    return strategies.DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _environment() -> list[Any]:
+    """Whoever has started the processes, they know their places in torchrun's words."""
+    from pytorch_lightning.plugins.environments import TorchElasticEnvironment
+
+    return [TorchElasticEnvironment()] if ranks.here().world > 1 else []
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -197,6 +240,7 @@ def _quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|lightning_utilities)")
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", category=UserWarning, message=".*compute.*before the .*update.*")
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.optim\.lr_scheduler")
         for logger in loggers:

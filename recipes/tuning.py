@@ -20,7 +20,6 @@ import json
 import math
 import os
 import shlex
-import signal
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -746,12 +745,16 @@ def _line(tuning: Tuning, place: int, goal: int) -> str:
     if trial.state == "failed":
         told = f"failed: {printable(trial.error or '', 300)}"
     elif trial.state == "pruned":
-        told = f"pruned after {counted(trial.epochs, 'epoch')} at {score}"
+        told = f"pruned after {_epochs(trial)} at {score}"
     else:
-        told = f"{score}  {counted(trial.epochs, 'epoch')}"
+        told = f"{score}  {_epochs(trial)}"
     own = "  ".join(f"{name} {_word(value)}" for name, value in trial.settings.items())
     best = "  (best so far)" if tuning.best is trial else ""
     return f"trial {place + 1}/{goal}  {told}  {trial.seconds:.0f} s  {own}{best}"
+
+
+def _epochs(trial: Trial) -> str:
+    return "1 epoch" if trial.epochs == 1 else f"{trial.epochs} epochs"
 
 
 def free_memory() -> None:
@@ -761,8 +764,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def signal_code(stopped: str | None) -> int:
-    """The exit code of a search that a signal has ended; 0 if none has."""
-    return 128 + signal.Signals[stopped] if stopped else 0

@@ -25,7 +25,7 @@ ROWS = [
     ["tasks"],
     ["classifier", "pictures"],
     ["task"],
-    ["mask_losses", "mask_prediction", "contact_sheets"],
+    ["mask_losses", "mask_prediction", "contact_sheets", "comparing", "tuning"],
     ["training", "callbacks", "preparing", "training_module", "features", "inference", "tiles", "data"],
     ["mask_networks", "text_networks", "backbones"],
     ["presets"],
@@ -54,6 +54,7 @@ DOORS = {
     "huggingface_hub": {"artifact"},
     "safetensors": {"artifact", "backbones"},
     "matplotlib": {"results"},
+    "optuna": {"tuning"},
     "PIL": {"images", "crops", "mask_files", "mask_prediction", "demo"},
     "jsonargparse": {"cli"},
     "docstring_parser": {"cli"},
@@ -178,10 +179,20 @@ def test_light_modules_do_not_import_heavy_ones_at_the_top(name: str) -> None:
         "from recipes.cli import main; main(['tasks'])",
         *(
             f"from recipes.cli import main\ntry: main([{command}, '--help'])\nexcept SystemExit: pass"
-            for command in ("'fit'", "'predict'", "'evaluate'", "'tasks'", "'backbones'", "'demo'")
+            for command in (
+                "'fit'",
+                "'predict'",
+                "'evaluate'",
+                "'tune'",
+                "'compare'",
+                "'tasks'",
+                "'backbones'",
+                "'demo'",
+            )
         ),
         *(
-            f"from recipes.cli import main\ntry: main(['fit', '{task}', '--help'])\nexcept SystemExit: pass"
+            f"from recipes.cli import main\ntry: main(['{command}', '{task}', '--help'])\nexcept SystemExit: pass"
+            for command in ("fit", "tune", "compare")
             for task in TASKS
         ),
     ],
@@ -213,6 +224,7 @@ print([name for name in ("pytorch_lightning", "torchmetrics", "jsonargparse") if
 
 def test_the_public_names_are_these() -> None:
     assert recipes.__all__ == [
+        "Comparison",
         "Evaluation",
         "History",
         "ImageClassifier",
@@ -222,8 +234,11 @@ def test_the_public_names_are_these() -> None:
         "Prediction",
         "Preset",
         "RecipesError",
+        "Report",
         "Segmenter",
         "TextClassifier",
+        "Tuning",
+        "check",
         "load",
         "__version__",
     ]
@@ -249,7 +264,7 @@ def test_every_task_has_its_names_its_page_and_its_example(command: str) -> None
 def test_tasks_do_not_override_what_is_finished(command: str) -> None:
     from recipes.task import Task
 
-    finished = {"fit", "predict", "predict_each", "evaluate", "save", "load", "lightning"}
+    finished = {"fit", "predict", "predict_each", "evaluate", "save", "load", "lightning", "tune", "compare"}
     assert not finished & set(vars(task_class(command)))
     assert inspect.isabstract(Task)
 

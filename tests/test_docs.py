@@ -27,6 +27,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Pages whose Python is run from top to bottom, as a reader would type it.
 TEXTS = ROOT / "docs" / "tasks" / "text_classifier.md"
 NUMBERS = ROOT / "docs" / "tasks" / "image_regressor.md"
+# Commands whose flags depend on the task.
+OF_TASKS = ("fit", "tune", "compare")
+
 RUN = [ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "tutorial.md", TEXTS, NUMBERS]
 
 
@@ -222,10 +225,10 @@ def test_the_page_of_the_command_line_has_every_command_and_flag(capsys: pytest.
     assert cli.main(["--help"]) == 0
     for command in re.findall(r"^  recipes (\w+)", capsys.readouterr().out, re.MULTILINE):
         assert f"recipes {command}" in page
-        told = flags([command] if command != "fit" else ["fit", next(iter(TASKS))], capsys)
+        told = flags([command] if command not in OF_TASKS else [command, next(iter(TASKS))], capsys)
         settings = {f"--{item.name.replace('_', '-')}" for item in dataclasses.fields(Preset)}
         options = {f"--{item.name}" for item in dataclasses.fields(recipes.ImageClassifier)}
-        for flag in told - {"--help"} - (settings | options if command == "fit" else set()):
+        for flag in told - {"--help"} - (settings | options if command in OF_TASKS else set()):
             assert flag in page, f"{flag} of recipes {command}"
 
 
@@ -235,8 +238,8 @@ def test_every_command_on_the_pages_is_one_that_the_shell_takes(capsys: pytest.C
     for page, words in found:
         if words[0].startswith("--"):
             continue
-        command = words[:2] if words[0] == "fit" and words[1] in TASKS else words[:1]
-        known = flags(command if command != ["fit"] else ["fit", next(iter(TASKS))], capsys)
+        command = words[:2] if words[0] in OF_TASKS and words[1] in TASKS else words[:1]
+        known = flags(command if words[0] not in OF_TASKS else [words[0], (*command, next(iter(TASKS)))[1]], capsys)
         for word in words:
             if word.startswith("--"):
                 assert word.partition("=")[0] in known, f"{word} of recipes {' '.join(command)} on {page}"
