@@ -18,7 +18,18 @@ from recipes import sources
 from recipes.columns import Columns, columns_in, find_columns, find_number_column, label_names, numbers, spelled
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, OptionError, did_you_mean, printable
-from recipes.examples import SPLITS, Examples, Reading, Splits, below, fingerprint, in_threads, strata, stratified_split
+from recipes.examples import (
+    MANY,
+    SPLITS,
+    Examples,
+    Reading,
+    Splits,
+    below,
+    fingerprint,
+    in_threads,
+    strata,
+    stratified_split,
+)
 from recipes.findings import Finding
 from recipes.sources import Kind, Source
 from recipes.tables import Table, existing
@@ -166,7 +177,11 @@ def read(
     columns, guess = _columns(source.tables["train"], inputs, column, label, multi_label, regression)
     notes = [*source.notes, *guess]
     if given is not None:
+        if "val" in source.tables:
+            number, name = counted(len(source.tables["val"]), "row"), printable(source.tables["val"].name)
+            notes.append(f"left out {number} of {name} for validation, as others are given")
         source.tables["val"] = next(given.tables[part] for part in ("val", "train", "test") if part in given.tables)
+        sources.name_apart(source.tables["val"], "val")
         notes += given.notes
     rows = _rows_by_part(source, given is not None, columns, inputs, reading, regression, notes)
     if reading.left_out:
@@ -686,10 +701,13 @@ def _fingerprints(
     if inputs.files and all(own.names is None for own in rows.values()):
         return {**splits.file_prints(), **prints} if files else None
     if not all(source.files for source in found):
-        content = json.dumps([(part, list(map(inputs.content, own.inputs)), own.targets) for part, own in rows.items()])
-        prints[f"({inputs.thing}s)"] = (
-            f"{sum(len(own.inputs) for own in rows.values())}-{zlib.crc32(content.encode()):08x}"
-        )
+        number = sum(len(own.inputs) for own in rows.values())
+        few = number <= MANY or not inputs.files  # to fetch very many pictures would take long
+        contents = [
+            (part, [inputs.content(one) if few else str(one)[:200] for one in own.inputs], own.targets)
+            for part, own in rows.items()
+        ]
+        prints[f"({inputs.thing}s)"] = f"{number}-{zlib.crc32(json.dumps(contents).encode()):08x}"
     return prints
 
 

@@ -125,9 +125,16 @@ def _joined(sources: dict[str, Source], notes: list[str]) -> Source:
     """One source of what was given for each split."""
     tables = {part: next(iter(source.tables.values())) for part, source in sources.items()}
     for part, table in tables.items():
-        table.name = f"({part})" if table.name.startswith("(") else table.name
+        name_apart(table, part)
     files = [file for source in sources.values() for file in source.files]
     return Source(tables, "", files, [*notes, *(note for source in sources.values() for note in source.notes)])
+
+
+def name_apart(table: Table, part: str) -> None:
+    """Call the rows of a table in memory after their split, because each split has a row 5."""
+    if table.name.startswith("("):
+        table.names = [f"{part} {table.row_name(place)}" for place in range(len(table))]
+        table.name = f"({part})"
 
 
 def by_split(names: Iterable[Any], where: str) -> tuple[dict[str, Any], list[str]]:

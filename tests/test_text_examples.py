@@ -222,9 +222,9 @@ def test_a_dict_of_splits_may_hold_anything(tmp_path: Path) -> None:
     assert [splits.train.inputs, splits.val.inputs, splits.test.inputs] == [texts[:8], texts[8:12], texts[12:]]
     assert splits.notes == ["left out unsupervised of these data"]
     assert splits.record() == {
-        "train": [f"row {n}" for n in range(1, 9)],
+        "train": [f"train row {n}" for n in range(1, 9)],
         "val": [f"some.csv:{n}" for n in range(2, 6)],
-        "test": [f"row {n}" for n in range(1, 5)],
+        "test": [f"test row {n}" for n in range(1, 5)],
     }
     assert {*splits.fingerprints} >= {str(path)}
 
