@@ -90,7 +90,7 @@ class Report:
 
     def _amounts(self) -> str:
         found = [f"{number:,} {_USE[part]}" for part, number in self.examples.items()]
-        kinds = f", {counted(len(self.labels), 'label')}" if self.labels else ""
+        kinds = f", {counted(len(self.labels), 'label')}" if len(self.labels) > 1 else ""
         return f"{', '.join(found) or 'nothing that can be used'}{kinds}"
 
     def write_exclude_list(self, path: str | os.PathLike[str]) -> Path:

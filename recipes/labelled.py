@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from recipes import sources
-from recipes.columns import Columns, columns_in, find_columns, find_number_column, label_names, numbers, spelled
+from recipes.columns import Columns, are_numbers, columns_in, find_columns, find_number_column, label_names, numbers, spelled
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import (
@@ -257,6 +257,12 @@ def _columns(
 ) -> tuple[Columns, list[str]]:
     """The columns of inputs and labels, and a note if they were guessed."""
     if table.where and column is None and label is None and not multi_label:  # a folder's own
+        if regression and not are_numbers(table.columns[inputs.target]):
+            names = listed(dict.fromkeys(table.columns[inputs.target]))
+            raise DataError(
+                f"{table.where} holds folders that are no numbers ({names}); name each by its number, as in "
+                f"ages/23/1.jpg, or give a table with a column of numbers"
+            )
         return Columns((inputs.option,), (inputs.target,)), []
     if regression:
         return find_number_column(table, inputs, column, label)
