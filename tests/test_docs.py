@@ -69,6 +69,10 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     draw_scenes(tmp_path / "cells", number=6, seed=1, size=32)
     shutil.copy(tmp_path / "cells" / "images" / "000.png", tmp_path / "image.png")
     draw_glasses(tmp_path / "glasses", number=20, seed=1, size=32)
+    levels = (tmp_path / "glasses" / "levels.csv").read_text().splitlines()[1:]
+    rows = ["image,price", *(f"glasses/{line}" for line in levels)]
+    (tmp_path / "prices.csv").write_text("\n".join(rows))
+    shutil.copy(tmp_path / "glasses" / "000.png", tmp_path / "car.jpg")
     draw_tables(tmp_path)
     draw_encoder(tmp_path / "encoder")
     small = {"backbone": "test_resnet", "pretrained": False, "size": 32}
