@@ -271,18 +271,44 @@ def stratified_split(
         groups: what each example belongs to; members of one group, such as copies, stay on one side.
     """
     rng = np.random.default_rng(seed)
-    held_out: list[int] = []
-    if groups is not None or any(isinstance(target, tuple) for target in targets):
+    if any(isinstance(target, tuple) for target in targets):
         held_out = _held_out_groups(targets, fraction, rng, range(len(targets)) if groups is None else groups)
     else:
-        order = np.argsort(targets, kind="stable")
-        borders = np.searchsorted(np.asarray(targets)[order], range(max(targets, default=-1) + 2))
-        for begin, end in pairwise(borders):
-            places = order[begin:end]
-            number = min(max(round(fraction * len(places)), 1), len(places) - 1)
-            held_out += rng.permutation(places)[: max(number, 0)].tolist()
+        sizes = Counter(() if groups is None else groups)
+        together = [] if groups is None else [place for place, group in enumerate(groups) if sizes[group] > 1]
+        held_out = _held_out_of(together, targets, fraction, rng, groups or ())
+        held_out += _held_out_alone(targets, fraction, rng, together, held_out)
     apart = set(held_out)
     return [place for place in range(len(targets)) if place not in apart], sorted(held_out)
+
+
+def _held_out_of(
+    places: list[int], targets: Sequence[int], fraction: float, rng: np.random.Generator, groups: Sequence[Hashable]
+) -> list[int]:
+    """Of these places those to hold out, whole groups of them."""
+    if not places:
+        return []
+    own = _held_out_groups([targets[place] for place in places], fraction, rng, [groups[place] for place in places])
+    return [places[number] for number in own]
+
+
+def _held_out_alone(
+    targets: Sequence[int], fraction: float, rng: np.random.Generator, together: Sequence[int], held_out: Sequence[int]
+) -> list[int]:
+    """Of the places that belong to no group those to hold out, so that with the others each label has its share."""
+    labels = np.asarray(targets, np.int64)
+    alone = np.ones(len(labels), bool)
+    alone[list(together)] = False
+    number = int(labels.max(initial=-1)) + 1
+    whole, already = (np.bincount(part, minlength=number) for part in (labels, labels[list(held_out)]))
+    order = np.flatnonzero(alone)[np.argsort(labels[alone], kind="stable")]
+    borders = np.searchsorted(labels[order], range(number + 1))
+    found: list[int] = []
+    for label, (begin, end) in enumerate(pairwise(borders)):
+        places = order[begin:end]
+        wanted = min(max(round(fraction * int(whole[label])), 1), int(whole[label]) - 1) - int(already[label])
+        found += rng.permutation(places)[: max(wanted, 0)].tolist()
+    return found
 
 
 def strata(numbers: Sequence[float], most: int = 10) -> list[int]:
@@ -314,9 +340,10 @@ def _held_out_groups(
     lacking = {label: _shares(list(own.values()), fraction) for label, own in waiting.items()}
     given = {label: [0, 0] for label in waiting}
     whole = [(1 - fraction) * len(targets), fraction * len(targets)]
+    left = {label: sum(own.values()) for label, own in waiting.items()}
     held_out: list[int] = []
     while waiting:
-        label = min(waiting, key=lambda one: (sum(waiting[one].values()), one))
+        label = min(waiting, key=lambda one: (left[one], one))
         for number in list(waiting[label]):
             side = int((lacking[label][1], whole[1]) > (lacking[label][0], whole[0]))
             if len(waiting[label]) == 1 and any(given[label]) and 0 in given[label]:
@@ -326,7 +353,7 @@ def _held_out_groups(
             for one, count in labels[number].items():
                 lacking[one][side] -= count
                 given[one][side] += count
-                del waiting[one][number]
+                left[one] -= waiting[one].pop(number)
         waiting = {one: own for one, own in waiting.items() if own}
     return held_out
 
@@ -347,7 +374,7 @@ def subfolders(folder: str) -> list[os.DirEntry[str]]:
     """The folders in a folder, sorted by name, without those that systems leave behind."""
     try:
         with os.scandir(folder) as found:
-            entries = [entry for entry in found if entry.is_dir() and not images.ignored(entry.name)]
+            entries = [entry for entry in found if images.is_folder(entry) and not images.ignored(entry.name)]
     except OSError as error:
         raise DataError(f"{printable(folder)} cannot be read ({error.strerror})") from error
     return sorted(entries, key=lambda entry: entry.name)

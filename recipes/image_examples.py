@@ -278,7 +278,7 @@ def folder_table(folder: str, notes: list[str]) -> Table:
             )
         )
     names = [name for name in found if found[name]]
-    loose = [entry.path for entry in os.scandir(folder) if entry.is_file() and not images.ignored(entry.name)]
+    loose = [entry.path for entry in os.scandir(folder) if images.is_file(entry) and not images.ignored(entry.name)]
     if loose := [path for path in loose if images.looks_like_picture(path)]:
         notes.append(
             Finding(

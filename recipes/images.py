@@ -478,20 +478,25 @@ def looks_like_picture(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in SUFFIXES or begins_like_picture(path)
 
 
-# Never wait for somebody to write into a pipe that is called photo.jpg; no line ends on Windows.
+def begins_like_picture(path: str) -> bool:
+    """Whether a file's first bytes are those of a picture."""
+    try:
+        return _MAGIC.match(first_bytes(path, 16)) is not None
+    except (OSError, ValueError):
+        return False
+
+
+# Never wait for somebody to write into a pipe that is called photo.jpg; and no line ends on Windows.
 _PLAINLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def begins_like_picture(path: str) -> bool:
-    """Whether a file's first bytes are those of a picture; read as fast as can be, for very many files."""
+def first_bytes(path: str | os.PathLike[str], number: int) -> bytes:
+    """The first bytes of a file, as fast as can be, for very many files."""
+    file = os.open(path, _PLAINLY)
     try:
-        file = os.open(path, _PLAINLY)
-        try:
-            return _MAGIC.match(os.read(file, 16)) is not None
-        finally:
-            os.close(file)
-    except (OSError, ValueError):
-        return False
+        return os.read(file, number)
+    finally:
+        os.close(file)
 
 
 def formats_of(suffix: str) -> set[str]:
@@ -510,6 +515,22 @@ def identity(folder: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a regular file; a link that leads to itself is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a folder; a link that leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def walk(folder: str, seen: Seen) -> Iterator[os.DirEntry[str]]:
     """All regular files below a folder, sorted by name; links are followed, each real folder is visited once."""
     waiting = [folder]
@@ -520,8 +541,8 @@ def walk(folder: str, seen: Seen) -> Iterator[os.DirEntry[str]]:
         seen.add(identity(here))
         with os.scandir(here) as found:
             entries = sorted((entry for entry in found if not ignored(entry.name)), key=lambda entry: entry.name)
-        yield from (entry for entry in entries if entry.is_file())
-        waiting.extend(entry.path for entry in reversed(entries) if entry.is_dir())
+        yield from filter(is_file, entries)
+        waiting.extend(entry.path for entry in reversed(entries) if is_folder(entry))
 
 
 def pictures_in(folder: str | Path, seen: Seen | None = None) -> tuple[list[str], list[str]]:

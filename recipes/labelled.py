@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from recipes import sources
-from recipes.columns import Columns, are_numbers, columns_in, find_columns, find_number_column, label_names, numbers, spelled
+from recipes.columns import (
+    Columns,
+    are_numbers,
+    columns_in,
+    find_columns,
+    find_number_column,
+    label_names,
+    numbers,
+    spelled,
+)
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, OptionError, did_you_mean, printable
 from recipes.examples import (

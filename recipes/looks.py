@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import stat
+import zlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -45,8 +46,8 @@ _STRUCTURE = 2.0
 # A frequency of the thumbnail counts as there from so much on; rounding alone makes 0.3.
 _PRESENT = 2.0
 
-# Thumbnails whose slopes correlate so much show the same. Of copies 99.6 % do; of other pictures none was measured that
-# does. Eyes, which are all built alike, come to 0.946, clothes to 0.88, hands to 0.87. Digits of 28 pixels come nearer,
+# Thumbnails whose slopes correlate so much show the same. Of copies 99.8 % do; of 4.4 million pairs of other pictures
+# none. Eyes, which are all built alike, come to 0.946, clothes to 0.88, hands to 0.87. Digits of 28 pixels come nearer,
 # because a thumbnail is all that there is of them.
 _SAME, _SAME_TINY, _TINY = 0.95, 0.985, 48
 
@@ -58,7 +59,7 @@ _SLACK = 2.0
 _CONTRAST, _COLOUR, _COLOURLESS = 0.75, 32, 6
 
 # Hashes differ in at most so many of 64 bits, and are alike in two of their eight bytes: all that differ in six bits
-# are found for sure, 97 % of those that differ in eight.
+# are found for sure, nine in ten of those that differ in eight.
 _BITS = 8
 
 # With so many that have the same two bytes a picture is compared, and so many that show the same are enough.
@@ -366,12 +367,12 @@ def exact_duplicates(sources: Sequence[Any]) -> list[int]:
         sources: paths, of all splits one after the other.
     """
     keys: list[Hashable] = list(watched(_in_chunks(_size, sources, 16 * _CHUNK), "reading sizes", len(sources)))
-    for fingerprint, title in ((_begin, "comparing files"), (_whole, "comparing copies")):
+    for mark, title in ((_begin, "comparing files"), (_whole, "comparing copies")):
         places = _shared(keys)
-        files = [sources[place] for place in places]
-        keys = [None] * len(sources)
-        for place, key in zip(places, watched(_in_chunks(fingerprint, files), title, len(files)), strict=True):
-            keys[place] = key
+        files, before, keys = [sources[place] for place in places], keys, [None] * len(sources)
+        marks = watched(_in_chunks(mark, files, 16 * _CHUNK), title, len(files))
+        for place, found in zip(places, marks, strict=True):
+            keys[place] = None if found is None else (before[place], found)
     first: dict[Hashable, int] = {}
     return [place if key is None else first.setdefault(key, place) for place, key in enumerate(keys)]
 
@@ -396,11 +397,10 @@ def _size(source: Any) -> int | None:
     return (status.st_size or None) if stat.S_ISREG(status.st_mode) else None
 
 
-def _begin(path: str) -> bytes | None:
-    """A checksum of a file's size and of its first bytes."""
+def _begin(path: str) -> int | None:
+    """A checksum of a file's first bytes."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return hashlib.blake2b(b"%d %s" % (os.fstat(file.fileno()).st_size, file.read(_BEGIN))).digest()
+        return zlib.crc32(images.first_bytes(path, _BEGIN))
     except OSError:
         return None
 

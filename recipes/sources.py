@@ -216,5 +216,5 @@ def folder_of_tables(root: str) -> Source | None:
 def tables_in(folder: str) -> list[str]:
     """The names of a folder's tables."""
     subfolders(folder)  # which refuses a folder that cannot be read
-    found = [entry.name for entry in os.scandir(folder) if entry.is_file() and is_table(entry.name)]
+    found = [entry.name for entry in os.scandir(folder) if images.is_file(entry) and is_table(entry.name)]
     return sorted(name for name in found if not images.ignored(name))

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from recipes import images
+from recipes.archives import is_archive, unpacked
 from recipes.columns import Columns, by_name, is_list, letters, missing
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, printable
 from recipes.examples import Reading, in_threads, split_folders, subfolders, watched
 from recipes.labelled import Inputs, Rows, Sifted
-from recipes.sources import Source, folder_of_tables, tables_in
+from recipes.sources import Source, by_split, find, folder_of_tables, tables_in
 from recipes.tables import SUFFIXES, Table, decoded, existing, frame_kind, is_table, kind_of, read_table
 
 # What people call columns, without anything but letters and digits; a better name comes first.
@@ -173,6 +174,8 @@ def _mean_length(cells: Sequence[Any]) -> float:
     """How long the texts of a column are; 0 if it holds something else, such as numbers and dates."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell]
     words = any(re.search(r"[^\W\d_]{2}", text) for text in texts[:1000])
+    if texts and all(os.path.splitext(text)[1].lower() in images.SUFFIXES for text in texts[:1000]):
+        return 0.0  # names of pictures, which a task for texts cannot read
     if 2 * len(texts) < sum(not missing(cell) for cell in cells) or not words:
         return 0.0
     length = sum(map(len, texts)) / len(texts)
@@ -221,14 +224,27 @@ def gathered_texts(inputs: Any, columns: Columns) -> list[Any]:
         return _texts_at(existing(inputs), columns)
     if pair and isinstance(inputs, tuple) and len(inputs) == 2 and all(isinstance(part, str) for part in inputs):
         return [inputs]
+    if _holds_tables(inputs):
+        tables = find(inputs, TEXTS).tables.values()
+        return [text for table in tables for text in _text_cells(table, columns)]
     if frame_kind(inputs) or (isinstance(inputs, Mapping) and any(map(is_list, inputs.values()))):
-        return _text_cells(inputs, columns)
+        return _text_cells(read_table(inputs), columns)
     if isinstance(inputs, (str, bytes, Mapping)) or not (hasattr(inputs, "tolist") or isinstance(inputs, Iterable)):
         inputs = [inputs]
     items = inputs.tolist() if hasattr(inputs, "tolist") else list(inputs)
     if items and all(isinstance(item, Mapping) for item in items):
-        return _text_cells(items, columns)
+        return _text_cells(read_table(items), columns)
     return [tuple(item) if pair and isinstance(item, list) else item for item in items]
+
+
+def _holds_tables(inputs: Any) -> bool:
+    """Whether something in memory is a data set, or holds one for each split."""
+    if isinstance(inputs, Mapping):
+        return bool(inputs) and bool(by_split(inputs, "these data")[0])
+    if frame_kind(inputs) or isinstance(inputs, (str, bytes, list, tuple, set, frozenset, range)):
+        return False
+    series = hasattr(inputs, "tolist") or hasattr(inputs, "to_list")
+    return hasattr(inputs, "train_dataloader") or (hasattr(inputs, "__getitem__") and not series)
 
 
 def _means_path(text: str) -> bool:
@@ -241,11 +257,15 @@ def _means_path(text: str) -> bool:
 
 def _texts_at(path: str, columns: Columns) -> list[Any]:
     """The texts in a folder, a table or a file of lines."""
-    if not os.path.isdir(path) and is_table(path):
-        return _text_cells(path, columns)
     notes: list[str] = []
+    if not os.path.isdir(path) and is_archive(path):
+        path = unpacked(path, notes)
+    if not os.path.isdir(path) and is_table(path):
+        return _text_cells(read_table(path), columns)
     if os.path.isdir(path):
         paths = _text_paths(path)
+        if not paths and (source := folder_of_tables(path)):
+            return [text for table in source.tables.values() for text in _text_cells(table, columns)]
         if not paths:
             raise DataError(f"{printable(path)} holds no .txt files; to mean the word itself, put it in a list")
         texts = _contents(paths, [os.path.relpath(one, path) for one in paths], notes)
@@ -257,9 +277,9 @@ def _texts_at(path: str, columns: Columns) -> list[Any]:
     return texts
 
 
-def _text_cells(source: Any, columns: Columns) -> list[Any]:
+def _text_cells(table: Table, columns: Columns) -> list[Any]:
     """The texts of a table, from the columns of training or else those that are found."""
-    table, names = read_table(source), columns.inputs
+    names = columns.inputs
     if not {*names} <= table.columns.keys():
         names = _found_texts(table, columns.label)[0] or tuple(table.columns)
         table.notes.append(f"took column {' and '.join(map(printable, names))} of {printable(table.name)} as text")

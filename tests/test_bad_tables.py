@@ -319,7 +319,7 @@ def test_words_beside_numbers_and_truth_values_match_too(tmp_path: Path) -> None
 
 def test_true_is_no_number_and_this_is_said(tmp_path: Path) -> None:
     message = refusal(TEXTS, as_csv(tmp_path, [1, 0] * 6, SENTENCES), frame([True, False], OTHERS))
-    assert message == "(data frame) has 2 labels that training did not know: True, False (labels: 0, 1)"
+    assert message == "(val) has 2 labels that training did not know: True, False (labels: 0, 1)"
     splits = read(TEXTS, {"text": SENTENCES, "label": [1, True, 0] * 4})
     assert splits.train.labels == ("0", "1", "True")
 
@@ -389,7 +389,9 @@ def test_the_index_of_a_frame_changes_nothing(shop: Path, index: str) -> None:
         "dates": pd.date_range("2024-01-01", periods=8),
     }[index]
     splits = read(PICTURES, data)
-    assert everything(splits) == {path: label for path, label in zip(paths, data["label"], strict=True) if label}
+    assert everything(splits) == {
+        path: label for path, label in zip(paths, data["label"], strict=True) if pd.notna(label)
+    }
     assert note(splits, "no label").endswith("row 3")
     assert read(PICTURES, data.reset_index(drop=True)).val.inputs == splits.val.inputs
 
@@ -463,13 +465,30 @@ def test_loops_of_links_among_folders_of_texts_and_beside_a_table_end(shop: Path
     for place, text in enumerate(SENTENCES):
         put(tmp_path / "reviews" / "ab"[place % 2] / "deep" / "deeper" / f"{place}.txt", text)
     (tmp_path / "reviews" / "a" / "deep" / "back").symlink_to(tmp_path / "reviews" / "a")
-    (tmp_path / "reviews" / "b" / "self").symlink_to(tmp_path / "reviews" / "b" / "self")
     splits = read(TEXTS, tmp_path / "reviews")
     assert everything(splits) == dict(zip(SENTENCES, "ab" * 6, strict=True))
     (shop / "images" / "around").symlink_to(shop)
     rows = "".join(f"{place}.png,{'ab'[place % 2]}\n" for place in range(8))
     splits = read(PICTURES, put(shop / "data.csv", f"image,label\n{rows}"))
     assert len(splits.train) + len(splits.val) == 8
+
+
+def test_a_link_to_itself_stops_nothing(shop: Path, tmp_path: Path) -> None:
+    put(shop / "data.csv", pictures("abababab"))
+    for place in range(8):
+        target = tmp_path / "photos" / "ab"[place % 2] / f"{place}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((shop / "images" / f"{place}.png").read_bytes())
+        put(tmp_path / "reviews" / "ab"[place % 2] / f"{place}.txt", SENTENCES[place])
+    for folder in (
+        shop,
+        shop / "images",
+        *(tmp_path / kind for kind in ("photos", "photos/a", "reviews", "reviews/a")),
+    ):
+        (folder / "self").symlink_to(folder / "self")
+    for task, data in ((PICTURES, shop / "data.csv"), (PICTURES, tmp_path / "photos"), (TEXTS, tmp_path / "reviews")):
+        splits = read(task, data)
+        assert len(splits.train) + len(splits.val) == 8
 
 
 def test_a_linked_folder_of_a_label_and_a_linked_table_are_read(shop: Path, tmp_path: Path) -> None:

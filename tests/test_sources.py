@@ -403,6 +403,26 @@ def test_a_source_gives_a_task_the_same_inputs_and_targets(
     assert val.keys() == held_out.keys()
 
 
+@pytest.mark.parametrize("form", ["PIL images", "arrays", "tensors", "bytes", "paths", "bytes in Parquet", "dicts"])
+def test_a_picture_in_a_list_or_a_cell_may_be_many_things(form: str, drawn: dict[str, Drawn], tmp_path: Path) -> None:
+    given = drawn["image classifier"]
+    files = [given.folder / one for one in given.inputs]
+    forms: dict[str, Callable[[Path], Any]] = {
+        "PIL images": Image.open,
+        "arrays": lambda file: np.asarray(Image.open(file)),
+        "tensors": lambda file: torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1),
+        "paths": lambda file: file,
+        "dicts": lambda file: {"bytes": file.read_bytes(), "path": None},
+    }
+    pictures = [forms.get(form, Path.read_bytes)(file) for file in files]
+    data: Any = (pictures, given.targets)
+    if form in ("bytes in Parquet", "dicts"):
+        data = tmp_path / "data.parquet"
+        pl.DataFrame({"image": pictures, "label": given.targets}).write_parquet(data)
+    splits = read(TASKS["image classifier"], data)
+    assert {**contents(splits.train, None, given), **contents(splits.val, None, given)} == expected(given)
+
+
 @pytest.mark.parametrize("source", [source for source, task in WORK if task == "image classifier"])
 def test_a_source_of_pictures_is_fitted_evaluated_and_predicted(
     source: str, drawn: dict[str, Drawn], tmp_path: Path
@@ -452,7 +472,7 @@ class Products(Dataset):
 
     def __getitem__(self, place):
         file = self.files[place]
-        return Image.open(file), NAMES.index(file.name.partition("_")[0])
+        return Image.open(file).convert("RGB"), NAMES.index(file.name.partition("_")[0])
 
 
 class ProductsData(pl.LightningDataModule):
@@ -602,6 +622,15 @@ def test_the_shell_lines_of_the_page_run(example: str, at_home: Path) -> None:
         command, *words = shlex.split(line)
         assert command == "recipes"
         assert main(words) == 0, line
+
+
+def test_every_kind_of_finding_is_in_the_table_of_the_check() -> None:
+    said = " ".join(cell for cell, *_ in page_table("## recipes check"))
+    modules = Path(recipes.__file__).parent.glob("*.py")
+    found = [kind for one in modules for kind in re.findall(r'kind="([a-z ]+)"', one.read_text("utf-8"))]
+    assert len(found) > 10
+    for kind in {*found, "missing", "incomplete", "suffix", "small", "long", "mode"} - {"stable"}:
+        assert f"`{kind}`" in said
 
 
 # -- the tables for those who come from other libraries ---------------------------------------------------------------

@@ -630,9 +630,7 @@ def test_held_out_texts_need_known_labels_and_may_have_other_columns() -> None:
     with pytest.raises(DataError, match="lacks 1 column of training: label"):
         read_texts_held_out({"text": ["x", "y"]}, ("bad", "good"), COLUMNS)
     with pytest.raises(DataError, match="the labels are lists"):
-        read_texts_held_out(
-            {"text": ["x", "y"], "label": [["a"], ["b"]]}, ("a", "b"), Columns(("t",), ("l",), False)
-        )
+        read_texts_held_out({"text": ["x", "y"], "label": [["a"], ["b"]]}, ("a", "b"), Columns(("t",), ("l",), False))
     several = Columns(("text",), ("a", "b"), True)
     flags = {"text": ["x", "y", "z"], "a": [1, 1, 0], "b": [0, 1, 0]}
     assert read_texts_held_out(flags, ("a", "b"), several).targets == [(0,), (0, 1), ()]
@@ -802,3 +800,36 @@ def test_a_line_comes_as_soon_as_it_is_there(first: bytes) -> None:
         assert came.wait(10)
         assert found == [first.decode().strip()]
         thread.join()
+
+
+def test_texts_of_archives_data_sets_and_splits_are_predicted_too(tmp_path: Path) -> None:
+    import zipfile
+
+    from torch.utils.data import Dataset
+
+    texts, labels = some(4)
+
+    class Own(Dataset[tuple[str, str]]):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, place: int) -> tuple[str, str]:
+            return texts[place], labels[place]
+
+    put(tmp_path / "in" / "test.csv", table_text(texts, labels))
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:
+        archive.write(tmp_path / "in" / "test.csv", "test.csv")
+    for inputs in (
+        tmp_path / "in",
+        tmp_path / "texts.zip",
+        {"train": (texts[:2], labels[:2]), "test": {"text": texts[2:], "label": labels[2:]}},
+        Own(),
+    ):
+        assert gathered_texts(inputs, COLUMNS) == texts
+
+
+def test_names_of_pictures_are_no_texts(tmp_path: Path) -> None:
+    path = put(
+        tmp_path / "data.csv", table_text([f"photos/cat {n}.jpg" for n in range(20)], ["a", "b"] * 10, "file,label")
+    )
+    assert "has no column of texts" in refusal(path)
