@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import recipes
-from recipes import artifact
+from recipes import artifact, ranks
 from recipes.catalog import TASKS, task_class
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean, printable
@@ -45,6 +46,7 @@ From a folder of pictures, or a table of texts, to a trained model.
   recipes evaluate MODEL DATA           score a model on labelled data
   recipes tune TASK DATA --out STUDY    search for better settings
   recipes compare TASK DATA [options]   rank backbones by score, speed, size and licence
+  recipes quantize MODEL DATA --out NEW a smaller and faster model, if it is still as good
   recipes tasks                         what can be learnt
   recipes backbones 'resnet*'           the networks to start from
   recipes demo                          draw examples, fit, evaluate and predict, without network
@@ -105,6 +107,7 @@ def _run(words: list[str]) -> int:
         "evaluate": _evaluate,
         "tune": _tune,
         "compare": _compare,
+        "quantize": _quantize,
         "tasks": _tasks,
         "backbones": _backbones,
         "demo": _demo,
@@ -271,11 +274,16 @@ def _predict(words: list[str]) -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace masks that recipes wrote before")
     _add_running(parser)
+    parser.add_argument(
+        "--devices", type=int, default=1, help=_documented(task_class("image-classifier").predict)["devices"]
+    )
     asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
     if asked["top_k"] < 1:
         raise OptionError(f"--top-k is at least 1, found {asked['top_k']}")
+    if ranks.here().world > 1:
+        raise OptionError("recipes predict starts its own processes; leave the launcher out, and say --devices 2")
     task = recipes.load(asked["model"])
-    running = {name: asked[name] for name in ("batch_size", "workers", "device")}
+    running = {name: asked[name] for name in ("batch_size", "workers", "device", "devices")}
     if task.codec is not None and task.codec.dense:
         folder, destined, kind = asked["output"], None, asked["masks"]
         if folder == "" or (folder is None and (kind or asked["overwrite"])):
@@ -320,11 +328,17 @@ def _evaluate(words: list[str]) -> int:
     parser = _parser("evaluate", "Score a model on labelled data.")
     parser.add_argument("model", type=str, help="a model folder, or hf-hub:OWNER/NAME")
     parser.add_argument("data", type=str, help="data of the form that the model was fitted on")
+    parser.add_argument(
+        "--split",
+        type=Literal["train", "val", "test"],
+        default=None,
+        help="score those examples only that the run had for it, as the model's record says",
+    )
     parser.add_argument("--format", type=Literal["table", "json"], default="table", help="form of the scores")
     _add_running(parser)
     asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
     running = {name: asked[name] for name in ("batch_size", "workers", "device")}
-    evaluation = recipes.load(asked["model"]).evaluate(asked["data"], **running)
+    evaluation = recipes.load(asked["model"]).evaluate(asked["data"], split=asked["split"], **running)
     if asked["format"] == "json":
         print(json.dumps(evaluation.to_dict(), indent=2))  # noqa: T201
     else:
@@ -377,6 +391,28 @@ def _check(words: list[str]) -> int:
         number = len(report.exclude_list)
         say(f"wrote {counted(number, 'name')} to {printable(str(where))}; next: recipes fit ... --exclude-list {where}")
     return 0 if report.ok else 1
+
+
+def _quantize(words: list[str]) -> int:
+    from recipes.task import Task
+
+    documented = _documented(Task.quantize)
+    parser = _parser("quantize", "Write a model with numbers of 8 bits instead of 32, if it is still as good.")
+    parser.add_argument("model", type=str, help="a model folder, or hf-hub:OWNER/NAME")
+    parser.add_argument("data", type=str, help=documented["data"])
+    parser.add_argument("--out", type=str, default=None, help=documented["out"])
+    parser.add_argument("--most_lost", type=float, default=0.01, help=documented["most_lost"])
+    parser.add_argument("--overwrite", action="store_true", help=documented["overwrite"])
+    asked = {**parser.get_defaults().as_dict(), **_parsed(parser, words)}
+    if not asked["out"]:
+        raise OptionError("expected --out SMALL, a folder for the smaller model")
+    task = recipes.load(asked["model"])
+    report = task.quantize(
+        asked["data"], asked["out"], most_lost=asked["most_lost"], overwrite=bool(asked["overwrite"])
+    )
+    say(report.line())
+    say(f"saved to {printable(asked['out'])}; next: recipes predict {shlex.quote(printable(asked['out']))} PICTURE")
+    return 0
 
 
 def _tasks(words: list[str]) -> int:

@@ -70,6 +70,7 @@ class Examples:
         unreadable: files that were left out because they cannot be read.
         amounts: where each pixel has a label, the pixels of each label in each example's mask.
         names: what records call each example, where it is no file of its own: `reviews.csv:12`.
+        root: the folder below which files are named.
     """
 
     inputs: list[Any]
@@ -78,6 +79,7 @@ class Examples:
     unreadable: list[str] = field(default_factory=list)
     amounts: list[list[int]] | None = None
     names: list[str] | None = None
+    root: str = ""
     _encoded: tuple[Codec, list[Any]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -91,7 +93,29 @@ class Examples:
             self.labels,
             amounts=None if self.amounts is None else [self.amounts[place] for place in places],
             names=None if self.names is None else [self.names[place] for place in places],
+            root=self.root,
         )
+
+    def of_split(self, split: str, record: Mapping[str, Sequence[str]]) -> Examples:
+        """The examples that a record of splits names for one of them.
+
+        Raises:
+            DataError: none of them is here.
+        """
+        wanted, names = {*record.get(split, ())}, self.called()
+        if not wanted:
+            raise DataError(f"the run had nothing for {split} (splits: {', '.join(filter(record.get, record))})")
+        places = [place for place, name in enumerate(names) if name in wanted]
+        if not places:
+            raise DataError(
+                f"none of the {counted(len(wanted), 'example')} that the run had for {split} is here "
+                f"({listed(sorted(wanted))}); give the data that the model was fitted on"
+            )
+        return self.take(places)
+
+    def called(self) -> list[str]:
+        """What records call each example."""
+        return [below(path, self.root) for path in self.inputs] if self.names is None else self.names
 
     def encoded(self, codec: Codec) -> list[Any]:
         """Every input as the network takes it, computed once for a codec; for inputs as small as texts."""

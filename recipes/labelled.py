@@ -250,6 +250,7 @@ def read_held_out(
     if not regression:
         rows = _known(rows, labels, Reading(), notes)
     examples = _examples(rows, labels, columns, regression)
+    examples.root = source.root
     if len(source.tables) > 1:
         say(f"note: evaluating on {_USE[part]} {inputs.thing}s of {printable(rows.title)}")
     for note in notes:

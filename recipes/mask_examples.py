@@ -136,7 +136,9 @@ def read_masked_held_out(data: Any, labels: tuple[str, ...], code: MaskCode, suf
         _check_colours(sight.looks, code, None, notes)
     for note in notes:
         say(f"note: {note}")
-    return _examples(pairs, sight, labels, code)
+    examples = _examples(pairs, sight, labels, code)
+    examples.root = source.root
+    return examples
 
 
 def _chosen(source: Source, order: Sequence[str]) -> tuple[str, Pairs]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from recipes.comparing import Comparison
     from recipes.data import DataModule
     from recipes.examples import Examples, Splits
+    from recipes.shrinking import Shrinking
     from recipes.training_module import TrainingModule
     from recipes.tuning import Tuning
 
@@ -181,10 +182,11 @@ class Task(ABC):
             raise OptionError("resume=True goes on with a run that overwrite=True would forget; give one of them")
         if resume and out is None:
             raise OptionError("resume=True needs out=FOLDER, the folder of the run to go on with")
-        goes_on = {"out": out, "resume": resume, "overwrite": overwrite, "compare": compare, "quiet": quiet}
+        goes_on: dict[str, Any] = {"out": out, "resume": resume, "overwrite": overwrite, "compare": compare, "quiet": quiet}
         if chosen.devices > 1 and ranks.here().world == 1:
-            return self._fit_in_processes(chosen, {"data": data, "val": val, "preset": preset, **goes_on, **settings})
-        with ranks.met(chosen):
+            arguments = {"data": data, "val": val, "preset": preset, **goes_on, **settings}
+            return self._fit_in_processes(chosen, arguments)
+        with ranks.met(chosen, out is not None):
             return self._fit(data, val, chosen, trainer_arguments, **goes_on)
 
     def _fit_in_processes(self: Self, chosen: Preset, arguments: dict[str, Any]) -> Self:
@@ -255,6 +257,7 @@ class Task(ABC):
         workers: int = -1,
         device: str = "auto",
         probabilities: bool = False,
+        devices: int = 1,
     ) -> list[Any]:
         """Predict one input or many.
 
@@ -265,6 +268,7 @@ class Task(ABC):
             workers: threads that read ahead; -1 chooses by the machine.
             device: auto (a GPU if there is one), or a name that torch knows.
             probabilities: where each pixel has a label, keep the probabilities of all labels, too.
+            devices: share the inputs among so many processes, each with a GPU of its own; 1 starts none.
 
         Returns:
             A prediction for each input, in order.
@@ -275,7 +279,12 @@ class Task(ABC):
         """
         found = list(
             self.predict_each(
-                inputs, batch_size=batch_size, workers=workers, device=device, probabilities=probabilities
+                inputs,
+                batch_size=batch_size,
+                workers=workers,
+                device=device,
+                probabilities=probabilities,
+                devices=devices,
             )
         )
         if bad := [prediction for prediction in found if prediction.error]:
@@ -294,6 +303,7 @@ class Task(ABC):
         workers: int = -1,
         device: str = "auto",
         probabilities: bool = False,
+        devices: int = 1,
     ) -> Iterator[Any]:
         """Like `predict`, one prediction after the other as they are ready; what cannot be read has an `error`.
 
@@ -302,14 +312,22 @@ class Task(ABC):
         codec, network = self._fitted()
         sources = inputs if isinstance(inputs, Iterator) else codec.gather(inputs)
         running = {"batch_size": max(1, batch_size), "workers": workers, "device": device}
+        if devices > 1:
+            from recipes import launching
+
+            ranks.check_devices(devices, device)
+            return launching.predicted(self, sources, devices, {**running, "probabilities": probabilities})
         return self._predicted(codec, network, sources, {**running, "probabilities": probabilities})
 
-    def evaluate(self, data: Any, *, batch_size: int = 32, workers: int = -1, device: str = "auto") -> Evaluation:
+    def evaluate(
+        self, data: Any, *, split: str | None = None, batch_size: int = 32, workers: int = -1, device: str = "auto"
+    ) -> Evaluation:
         """Score the model on labelled data; labels are matched by name, not by position.
 
         Args:
             data: data of the form that the model was fitted on; of a folder that holds splits, `test` is taken, or
                 `val` where there is no `test`.
+            split: score those examples only that the run had for `train`, `val` or `test`, as its record says.
             batch_size: examples in one step.
             workers: threads that read ahead; -1 chooses by the machine.
             device: auto (a GPU if there is one), or a name that torch knows.
@@ -320,6 +338,14 @@ class Task(ABC):
         """
         codec, _ = self._fitted()
         examples = self.read_labelled(data, codec.labels)
+        record = json.loads(self._records.get(artifact.SPLIT, b"{}"))
+        if split is not None:
+            examples = examples.of_split(split, record)
+        elif isinstance(data, (str, os.PathLike)) and self._recorded_data() == os.path.abspath(data):
+            seen = len({*record.get("train", ())}.intersection(examples.called()))
+            if seen:
+                number = f"{seen:,} of {len(examples):,}"
+                say(f"note: {number} were for training, so scores flatter; split=val leaves them out")
         return self._scored(examples, batch_size=batch_size, workers=workers, device=device)
 
     def tune(
@@ -408,6 +434,35 @@ class Task(ABC):
         from recipes import comparing
 
         return comparing.compare(self, data, val, backbones=backbones, by=by, preset=preset, quiet=quiet, **settings)
+
+    def quantize(
+        self, data: Any, out: str | os.PathLike[str], *, most_lost: float = 0.01, overwrite: bool = False
+    ) -> Shrinking:
+        """Write the model with numbers of 8 bits instead of 32, which are smaller and faster, if it is still as good.
+
+        For classifiers of pictures, with the extra `onnx`. The new folder predicts on CPUs and cannot be trained; this
+        model stays as it is.
+
+        Args:
+            data: labelled data as `evaluate` takes them; a quarter of them (256 examples at most) gives the ranges of
+                the numbers, the others score both models.
+            out: a folder for the new model.
+            most_lost: how much of the score may be lost; 0.01 is one point of a hundred.
+            overwrite: replace a model in `out`.
+
+        Returns:
+            Size, speed and score before and after.
+
+        Raises:
+            NotFittedError: the task has neither been fitted nor loaded.
+            OptionError: it is no classifier of pictures, or a package is missing.
+            DataError: the data cannot be used.
+            OutputError: `out` holds other files or cannot be written.
+            ShrinkingError: too much of the score would be lost; nothing was written.
+        """
+        from recipes import shrinking
+
+        return shrinking.quantize(self, data, out, most_lost=most_lost, overwrite=overwrite)
 
     def save(self, folder: str | os.PathLike[str], overwrite: bool = True) -> Path:
         """Write the model as a folder of JSON and safetensors, whole or not at all.
@@ -578,6 +633,10 @@ class Task(ABC):
             files[artifact.CONFIG] = artifact.json_bytes(config)
         files[artifact.MANIFEST] = artifact.json_bytes(manifest)
         return artifact.write(folder, files, overwrite, keep=[artifact.CHECKPOINT] if keep_checkpoint else [])
+
+    def _recorded_data(self) -> Any:
+        """The path of the data that the model was fitted on, if they had one."""
+        return artifact.read_yaml(self._records.get(artifact.RECIPE)).get("data")
 
     def _fitted(self) -> tuple[Codec, Network]:
         if self.codec is None or self.network is None:

@@ -289,3 +289,27 @@ def test_pictures_in_memory_are_known_by_their_row(tmp_path: Path) -> None:
     task = ImageClassifier(**TINY).fit((arrays, labels), quiet=True, preset="quick", precision="32", workers=0)
     assert [one.file for one in task.predict(arrays[:2])] == [None, None]
     assert task.predict(arrays[:1])[0].scores == task.predict(files[:1])[0].scores
+
+
+# -- the split of a run -----------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_takes_the_split_that_the_run_recorded(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(shop / "train.csv", "image,label", rows(shop))
+    ImageClassifier(**TINY).fit(table, quiet=True, out=tmp_path / "model", val_fraction=0.3, **QUICK)
+    task = recipes.load(tmp_path / "model")
+    record = json.loads((tmp_path / "model" / "split.json").read_text())
+    capsys.readouterr()
+    assert task.evaluate(table).examples == 18
+    assert f"{len(record['train'])} of 18 were for training, so scores flatter" in capsys.readouterr().err
+    held_out = task.evaluate(table, split="val")
+    assert held_out.examples == len(record["val"])
+    assert held_out.scores == pytest.approx(json.loads((tmp_path / "model" / "recipe.json").read_text())["scores"])
+    assert "flatter" not in capsys.readouterr().err
+    with pytest.raises(DataError, match="the run had nothing for test"):
+        task.evaluate(table, split="test")
+    other = draw_pictures(tmp_path / "other", 2)
+    with pytest.raises(DataError, match="that the run had for val is here"):
+        task.evaluate(other, split="val")
