@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from recipes.artifact import json_bytes
 from recipes.codec import cores, rebuilt
-from recipes.display import counted
 from recipes.errors import ModelError, OptionError, did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -242,7 +241,7 @@ def finished(history: History, preset: Preset, earlier: bytes | None = None) -> 
         parts = {name: account.parts.get(name, 0.0) + spent for name, spent in before.parts.items()}
         account = dataclasses.replace(account, **figures, parts={**account.parts, **parts})
     if (lost := len(history.epochs) - account.epochs) > 0:
-        assumed = f"{account.assumed}; {counted(lost, 'epoch')} before a kill not counted"
+        assumed = f"{account.assumed}; {lost} of {len(history.epochs)} epochs ran before a kill and are not counted"
         account = dataclasses.replace(account, assumed=assumed)
     return account
 
@@ -253,12 +252,15 @@ _SUMS = ("seconds", "epochs", "examples", "cpu_seconds", "energy_wh", "co2e_g")
 
 def together(accounts: Sequence[Account]) -> Account:
     """One account of the processes of one run, each with its own: the first one's words, the sums of all figures."""
+    if len(accounts) == 1:
+        return accounts[0]
     figures: dict[str, Any] = {
         name: sum(getattr(one, name) or 0 for one in accounts)
         for name in ("examples", "examples_per_second", "cpu_seconds", "peak_memory", "energy_wh", "co2e_g")
     }
     if accounts[0].peak_gpu_memory is not None:
         figures["peak_gpu_memory"] = sum(one.peak_gpu_memory or 0 for one in accounts)
+    figures["assumed"] = f"{accounts[0].assumed}, in the first of {len(accounts)} processes"
     return dataclasses.replace(accounts[0], seconds=max(one.seconds for one in accounts), **figures)
 
 
@@ -393,7 +395,7 @@ class Meter:
     def account(self, history: History, preset: Preset) -> Account:
         """What the run has cost until now."""
         device = self.device
-        gpu_watts, gpu_words = _gpu_watts(preset.devices) if device == "cuda" else (0.0, "")
+        gpu_watts, gpu_words = _gpu_watts() if device == "cuda" else (0.0, "")
         if device not in ("cpu", "cuda"):
             gpu_words = f"; what the {device} device takes is not known and not counted"
         energy = self.energy_wh(gpu_watts)
@@ -561,13 +563,13 @@ def plain_name(name: str) -> str:
     return " ".join(name.split())
 
 
-def _gpu_watts(number: int) -> tuple[float, str]:
-    """The power limit of the graphics cards in use, all together, and in words where it comes from."""
+def _gpu_watts() -> tuple[float, str]:
+    """The power limit of this process's graphics card, and in words where it comes from."""
     import torch
 
-    uuid = str(getattr(torch.cuda.get_device_properties(0), "uuid", ""))
+    uuid = str(getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", ""))
     limit, source = power_limit(uuid)
-    return number * limit, f"; {number} GPU at {limit:.0f} W, {source}"
+    return limit, f"; GPU at {limit:.0f} W, {source}"
 
 
 def power_limit(uuid: str) -> tuple[float, str]:

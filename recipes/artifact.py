@@ -9,6 +9,7 @@
       recipe.yaml         the settings that repeat the run
       metrics.csv         loss and scores of each epoch
       curves.png          the same, drawn
+    model.onnx          of a quantized model, its network; model.safetensors is empty then
     account.json        what the run cost: time, examples, memory, and an estimate of energy and CO2e
       tokenizer.json      of a model for texts, the tokenizer; with tokenizer_config.json as transformers reads it
       training.png        a few training examples as the network sees them
@@ -52,6 +53,7 @@ FORMAT = 1
 MANIFEST, WEIGHTS, CONFIG = "recipe.json", "model.safetensors", "config.json"
 SPLIT, FILES, RECIPE, METRICS, CURVES = "split.json", "files.json", "recipe.yaml", "metrics.csv", "curves.png"
 SEEN, WORST, MISTAKES, ACCOUNT = "training.png", "worst.png", "worst.csv", "account.json"
+ONNX = "model.onnx"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 #: The state of a run that is not finished, and the file that tells others that it is running.
@@ -59,7 +61,7 @@ CHECKPOINT, LOCK = "checkpoint.safetensors", "running.lock"
 
 #: Every name that recipes writes into a model folder; only these are ever replaced or removed.
 NAMES = frozenset(
-    {MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES, ACCOUNT, *TOKENIZER}
+    {MANIFEST, WEIGHTS, CONFIG, SPLIT, FILES, RECIPE, METRICS, CURVES, SEEN, WORST, MISTAKES, ACCOUNT, ONNX, *TOKENIZER}
     | {CHECKPOINT, LOCK}
 )
 
@@ -532,6 +534,22 @@ def read_weights(folder: Path, expected: str) -> dict[str, torch.Tensor]:
         return load(content)
     except SafetensorError as error:
         raise ModelError(f"{printable(folder / WEIGHTS)} is damaged ({printable(str(error), 80)})") from error
+
+
+def read_graph(folder: Path, expected: str) -> bytes:
+    """The graph of a model folder that holds one in ONNX, if it is the one that its manifest was written for.
+
+    Raises:
+        ModelError: the file is missing, damaged, or another one.
+    """
+    try:
+        _check_regular(folder / ONNX)
+        content = (folder / ONNX).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{printable(folder)} is damaged: {ONNX} cannot be read ({error.strerror})") from error
+    if digest(content) != expected:
+        raise ModelError(f"{printable(folder)} is damaged: {ONNX} is not the file that {MANIFEST} was written for")
+    return content
 
 
 def digest(content: bytes) -> str:

@@ -150,7 +150,7 @@ class Recorder(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the row."""
         assert isinstance(pl_module, TrainingModule)
-        accounts.saw(self.examples, epochs=1)
+        accounts.saw(self.examples // ranks.world(), epochs=1)  # each process counts its own
         loss = float(trainer.callback_metrics.get("train_loss", math.nan))
         row = {"epoch": trainer.current_epoch + 1, "train_loss": loss, **pl_module.validation}
         self.history.epochs.append({**row, "examples_per_second": round(self.rate, 1)})
@@ -282,7 +282,9 @@ class StopOnSignal(Callback):
         if number := ranks.largest(signal.Signals[self.received] if self.received else 0):
             raise Stopped(signal.Signals(number).name)
 
-    on_validation_batch_end = on_train_batch_end
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Stop here, too."""
+        self.on_train_batch_end(trainer, pl_module)
 
 
 @contextmanager

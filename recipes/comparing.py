@@ -44,6 +44,7 @@ class Compared:
         licence: of the pretrained weights: what their library says, `unknown`, or `no weights`.
         seconds: how long the fit took.
         scores: all validation scores by name.
+        recipe: all options and settings of the fit, as its `recipe.yaml` would have them.
         error: why it could not be compared, or None.
     """
 
@@ -56,6 +57,7 @@ class Compared:
     licence: str | None = None
     seconds: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict, repr=False)
+    recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
     error: str | None = None
 
 
@@ -67,7 +69,6 @@ class Comparison:
         task: the task, by its name in the shell.
         score: the name of the score.
         by: what they are ranked by: score or latency.
-        preset: the settings of the fits.
         machine: what the figures were measured on.
         rows: the backbones.
     """
@@ -75,7 +76,6 @@ class Comparison:
     task: str
     score: str
     by: str
-    preset: Mapping[str, Any] = field(repr=False)
     machine: Mapping[str, Any]
     rows: list[Compared]
 
@@ -92,7 +92,7 @@ class Comparison:
         """A row for each backbone, as spreadsheets read it."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        names = [item.name for item in dataclasses.fields(Compared) if item.name != "scores"]
+        names = [item.name for item in dataclasses.fields(Compared) if item.name not in ("scores", "recipe")]
         writer.writerow([self.score if name == "score" else name for name in names])
         writer.writerows([plain_cell(name, getattr(row, name)) for name in names] for row in self.rows)
         return file.getvalue()
@@ -107,12 +107,12 @@ class Comparison:
                 f"{row.latency_ms:.1f}",
                 f"{row.per_second:.0f}",
                 f"{row.megabytes:.1f}",
-                f"{(row.parameters or 0) / 1e6:.2f}",
+                f"{(row.parameters or 0) / 1e6:.1f}M",
                 row.licence,
             )
             for row in good
         ]
-        header = ("backbone", self.score, "ms per input", "inputs/s", "MB", "million parameters", "licence")
+        header = ("backbone", self.score, "ms", "inputs/s", "MB", "parameters", "licence")
         screen = console(file)
         if good:
             screen.print(table(f"{len(good)} backbones by {self.by}", header, cells))
@@ -138,7 +138,7 @@ def compare(
         raise OptionError("expected networks to compare: backbones=a,b,c (--backbones a,b,c)")
     if by not in ("score", "latency"):
         raise OptionError(f"by is score or latency, found {printable(repr(by), 40)}")
-    chosen = presets.find(preset, settings, task.presets)
+    presets.find(preset, settings, task.presets)  # what no preset has is refused once, and not by each backbone
     inputs: list[Any] = []
     rows: list[Compared] = []
     score, less = task.decisive, False
@@ -165,7 +165,7 @@ def compare(
         rows.sort(key=lambda row: (row.error is not None, sign * (row.score or 0.0), row.latency_ms or 0.0))
     else:
         rows.sort(key=lambda row: (row.error is not None, row.latency_ms or 0.0))
-    return Comparison(task.command, score, by, dataclasses.asdict(chosen), _machine(), rows)
+    return Comparison(task.command, score, by, _machine(), rows)
 
 
 def _told(row: Compared, score: str) -> str:
@@ -194,6 +194,7 @@ def _fitted(task: Task, name: str, data: Any, val: Any, preset: str | Preset, se
         licence=_licence(task, name),
         seconds=round(seconds, 1),
         scores=task._scores,
+        recipe=task._recipe,
     )
 
 

@@ -303,18 +303,19 @@ class Share(Sampler[list[Any]]):
 
     Args:
         batches: the batches of all processes together.
+        rank: the number of this process.
+        world: how many processes there are.
     """
 
-    def __init__(self, batches: Sampler[list[Any]] | BatchSampler) -> None:
-        self.batches = batches
+    def __init__(self, batches: Sampler[list[Any]] | BatchSampler, rank: int, world: int) -> None:
+        self.batches, self.rank, self.world = batches, rank, world
         self.sampler = getattr(batches, "sampler", None)  # Lightning tells it the epoch
 
     def __len__(self) -> int:
         return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[list[Any]]:
-        place = ranks.here()
-        return (batch[place.rank :: place.world] for batch in self.batches)
+        return (batch[self.rank :: self.world] for batch in self.batches)
 
 
 def collate(rows: list[tuple[Any, int, str]], codec: Codec) -> Batch | None:
@@ -391,7 +392,11 @@ class DataModule(pl.LightningDataModule):
     def _shares(self) -> bool:
         """Whether batches are shared out here: in training on several devices, unless Lightning is told to do it."""
         trainer = self.trainer
-        return trainer is not None and trainer.world_size > 1 and not trainer._accelerator_connector.use_distributed_sampler
+        return (
+            trainer is not None
+            and trainer.world_size > 1
+            and not trainer._accelerator_connector.use_distributed_sampler
+        )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mix the whole batch on its device, while training only; an empty share becomes a batch of nothing.
@@ -412,7 +417,6 @@ class DataModule(pl.LightningDataModule):
         if self.codec.ragged:
             return *mixed_texts(pixels, targets, len(self.codec.labels), self.preset, seed), lost
         return *mixed(pixels, targets, len(self.codec.labels), self.preset, seed), lost
-
 
     def _batch_of_nothing(self, lost: list[str], dataloader_idx: int) -> Batch:
         """An input without a target: a process with nothing to do in a step goes through the network with the others.
@@ -499,7 +503,7 @@ def loader(
         how = {"batch_sampler": LengthBatches(examples.arrays, batch_size, order)}
     if shares:
         whole = BatchSampler(SequentialSampler(examples) if sampler is None else sampler, batch_size, drop_last)
-        how = {"batch_sampler": Share(how.get("batch_sampler", whole))}
+        how = {"batch_sampler": Share(how.get("batch_sampler", whole), ranks.rank(), ranks.world())}
     return DataLoader(
         examples,
         **how,

@@ -8,6 +8,7 @@ RecipesError            everything this package raises on purpose
 ├── ModelError          a model folder cannot be opened
 ├── OutputError         a file or folder cannot be written
 ├── TrainingError       training could not go on
+├── ShrinkingError      a smaller model would be worse than was allowed
 └── NotFittedError      the model has not been fitted yet
 """
 
@@ -64,6 +65,12 @@ class OutputError(RecipesError):
 
 class TrainingError(RecipesError):
     """Training could not go on."""
+
+    exit_code = 1
+
+
+class ShrinkingError(RecipesError):
+    """A smaller model would be worse than was allowed; the model stays as it is."""
 
     exit_code = 1
 

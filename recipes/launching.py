@@ -20,12 +20,17 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from queue import Queue
 from typing import IO, TYPE_CHECKING, Any
 
 from recipes import ranks
-from recipes.errors import OptionError, TrainingError
+from recipes.errors import OptionError, RecipesError, TrainingError
 
 if TYPE_CHECKING:
     from recipes.task import Task
@@ -84,24 +89,28 @@ def _packed(job: Any) -> bytes:
 
 def _started(number: int, devices: int, folder: Path) -> subprocess.Popen[bytes]:
     """A process of the run, told its place in torchrun's words."""
-    threads = max((os.cpu_count() or 1) // devices, 1)
-    place = {"RANK": number, "WORLD_SIZE": devices, "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": devices, "GROUP_RANK": 0}
-    told = {name: str(value) for name, value in place.items()}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _port(folder)}
-    told |= {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path)}
-    told |= {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
     quiet: Any = (folder / f"output-{number}").open("wb") if number else None
     process = subprocess.Popen(
         [sys.executable, "-c", _WORK, os.fspath(folder)],
         stdin=subprocess.PIPE,  # that it closes tells the process that the caller has ended
         stdout=quiet,
         stderr=quiet if number else None if _is_own(sys.stderr) else subprocess.PIPE,
-        env={**os.environ, **told},
+        env=_environment(number, devices, folder),
         start_new_session=True,  # Ctrl-C reaches the caller, who hands it on
     )
     if quiet:
         quiet.close()
     return process
+
+
+def _environment(number: int, devices: int, folder: Path) -> dict[str, str]:
+    threads = max((os.cpu_count() or 1) // devices, 1)
+    place = {"RANK": number, "WORLD_SIZE": devices, "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": devices, "GROUP_RANK": 0}
+    told = {name: str(value) for name, value in place.items()}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _port(folder)}
+    told |= {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path)}
+    told |= {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    return {**os.environ, **told}
 
 
 def _port(folder: Path) -> str:
@@ -129,8 +138,9 @@ def _shown(process: subprocess.Popen[bytes]) -> Iterator[None]:
         return
 
     def hand_on(source: IO[bytes]) -> None:
-        for line in source:
-            sys.stderr.write(line.decode("utf-8", "backslashreplace"))
+        with source:
+            for line in source:
+                sys.stderr.write(line.decode("utf-8", "backslashreplace"))
 
     thread = threading.Thread(target=hand_on, args=(process.stderr,), daemon=True)
     thread.start()
@@ -148,9 +158,11 @@ class _Signals:
         self.processes: Sequence[subprocess.Popen[bytes]] = ()
 
     def __call__(self, number: int, frame: Any) -> None:
+        # The first process stops them all; another that heard of it late could take it for a second one.
+        hearing = self.processes[:1] if self.received is None else self.processes
         self.received = number
-        for process in self.processes:
-            with contextlib.suppress(OSError):
+        for process in hearing:
+            with contextlib.suppress(OSError, ValueError):
                 process.send_signal(number)
 
 
@@ -204,7 +216,7 @@ def _reason(codes: Sequence[int], folder: Path, received: int | None, kept: bool
     for number, code in enumerate(codes):
         if code < 0:
             name = signal.Signals(-code).name
-            more = "; to go on with the run: the same command with --resume (resume=True)" if kept else ""
+            more = ranks.resume(kept)
             return TrainingError(f"process {number} of {len(codes)} was ended by {name}, and the run with it{more}")
     known = [error for error in errors.values() if error is not None]
     own = [error for error in known if not isinstance(error, ranks.LostError)]
@@ -215,8 +227,9 @@ def _reason(codes: Sequence[int], folder: Path, received: int | None, kept: bool
 
 def _error(folder: Path, number: int) -> BaseException | None:
     with contextlib.suppress(OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, TypeError):
-        found: BaseException = pickle.loads((folder / f"error-{number}").read_bytes())
-        return found
+        found, trace = pickle.loads((folder / f"error-{number}").read_bytes())
+        found.__cause__ = None if isinstance(found, RecipesError) else RuntimeError(f"in process {number}:\n{trace}")
+        return found  # type: ignore[no-any-return]
     return None
 
 
@@ -226,8 +239,8 @@ def _error(folder: Path, number: int) -> BaseException | None:
 
 def work() -> None:
     """Do this process's part of the job in the folder that it was called with."""
-    threading.Thread(target=_end_with_caller, daemon=True).start()
     folder = Path(sys.argv[1])
+    threading.Thread(target=_end_with_caller, args=(folder,), daemon=True).start()
     try:
         task, arguments = pickle.loads((folder / "job").read_bytes())
         task.fit(**arguments)
@@ -239,19 +252,127 @@ def work() -> None:
         os._exit(1)  # the way through the libraries' own ends may wait for processes that are gone
 
 
-def _end_with_caller() -> None:
-    sys.stdin.buffer.read()
+def _end_with_caller(folder: Path) -> None:
+    os.read(0, 1)  # sys.stdin would be locked by this thread when Python ends
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
 def _write_error(path: Path, error: BaseException) -> None:
     trace = "".join(traceback.format_exception(error))
     try:
-        if not getattr(error, "exit_code", 0):
-            error.add_note(trace)
-        error.__cause__ = error.__context__ = None
-        content = pickle.dumps(error)
+        content = pickle.dumps((error, trace))
         pickle.loads(content)
     except Exception:
-        content = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+        content = pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), trace))
     path.write_bytes(content)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Predicting
+
+
+def predicted(task: Task, sources: Iterable[Any], devices: int, running: dict[str, Any]) -> Iterator[Any]:
+    """The predictions for all sources, each once and in order, by processes that take turns.
+
+    Args:
+        task: a fitted task.
+        sources: the inputs; they are taken as they are needed.
+        devices: how many processes; of GPUs each has its own.
+        running: what `predict_each` is called with in each process.
+
+    Raises:
+        TrainingError: a process was killed.
+    """
+    assert task.codec is not None
+    number = 1 if task.codec.dense else running["batch_size"] * (16 if task.codec.ragged else 1)
+    rest, pending = iter(sources), deque[Future[list[Any]]]()
+    folder = Path(tempfile.mkdtemp(prefix="recipes-run-"))
+    idle: Queue[_Predictor] = Queue()
+    with ExitStack() as held:
+        held.callback(shutil.rmtree, folder, ignore_errors=True)
+        pool = held.enter_context(ThreadPoolExecutor(devices, thread_name_prefix="recipes-asker"))
+        task.save(folder / "model")
+        for rank in range(devices):
+            idle.put(held.enter_context(_Predictor(rank, devices, folder, running)))
+
+        def ask(part: list[Any]) -> list[Any]:
+            predictor = idle.get()
+            try:
+                return predictor.answer(part)
+            finally:
+                idle.put(predictor)
+
+        while part := list(islice(rest, number)):
+            pending.append(pool.submit(ask, part))
+            if len(pending) > 2 * devices:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+
+class _Predictor:
+    """A process that predicts what it is handed."""
+
+    def __init__(self, rank: int, devices: int, folder: Path, running: dict[str, Any]) -> None:
+        self.name = f"process {rank} of {devices}"
+        with (folder / f"output-{rank}").open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from recipes import launching; launching.predict()", os.fspath(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=_environment(rank, devices, folder),
+                start_new_session=True,
+            )
+        self.running = running
+
+    def __enter__(self) -> _Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+
+    def answer(self, sources: list[Any]) -> list[Any]:
+        """The predictions for these sources, in order."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            pickle.dump((self.running, sources), self.process.stdin)
+            self.process.stdin.flush()
+            found, error = pickle.load(self.process.stdout)
+        except (OSError, EOFError) as problem:
+            raise TrainingError(f"{self.name} has ended, and the predictions with it") from problem
+        if error is not None:
+            raise error
+        return found  # type: ignore[no-any-return]
+
+
+def predict() -> None:
+    """Predict what comes on stdin, until it ends."""
+    import recipes
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    rank = ranks.here().rank
+    task = recipes.load(Path(sys.argv[1]) / "model")
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while True:
+            running, sources = pickle.load(sys.stdin.buffer)
+            try:
+                answer: Any = list(task.predict_each(iter(sources), **_on_own_device(running, rank))), None
+            except Exception as error:
+                answer = None, error
+            pickle.dump(answer, answers)
+            answers.flush()
+
+
+def _on_own_device(running: dict[str, Any], rank: int) -> dict[str, Any]:
+    import torch
+
+    own = running["device"] in ("auto", "cuda") and torch.cuda.is_available()
+    return {**running, "device": f"cuda:{rank}" if own else running["device"]}

@@ -100,6 +100,10 @@ class PictureTask(Task):
         from recipes import backbones
 
         assert isinstance(codec, PictureCodec)
+        if isinstance(settings, dict) and settings.get("library") == "onnx":
+            from recipes import onnx_networks
+
+            return onnx_networks.reopen(settings, len(codec.labels), folder)
         preparation = codec.preparation
         return backbones.reopen(settings, len(codec.labels), preparation.mean, preparation.std, folder, digest)
 

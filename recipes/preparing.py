@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from recipes import accounts, backbones
+from recipes import accounts, backbones, ranks
 from recipes.backbones import Network
 from recipes.data import Balance, DataModule, EncodedExamples, EpochSampler, collate, training_device
 from recipes.errors import OptionError
@@ -50,6 +50,7 @@ def settled(
         before: the settings of the run to go on with, which it keeps; empty for a new run.
     """
     found: dict[str, Any] = {}
+    number = ranks.world()
 
     def settle(name: str, find: Callable[[], Any]) -> None:
         found[name] = before.get(name) or find()
@@ -57,7 +58,7 @@ def settled(
 
     if data.preset.find_batch_size:
         found["find_batch_size"] = False
-        settle("batch_size", lambda: batch_size(module.network, module.loss, data))
+        settle("batch_size", lambda: max(batch_size(module.network, module.loss, data) // number, 1) * number)
     if data.preset.precision == "auto":
         settle("precision", lambda: precision(module.network, module.loss, data, trainer_arguments))
     if data.preset.find_lr:
@@ -120,8 +121,9 @@ def batch_size(network: Network, loss: Loss, data: DataModule) -> int:
     if network.config["library"] == "recipes":  # n-grams, whose gradients take the same memory for any batch
         return int(2 ** min(max(round(math.log2(max(data.views, 1) / 100)), 5), 10))
     device = training_device(data.preset.accelerator)
+    number = ranks.world() if device.type == "cuda" else 1  # processes on a CPU share its memory
     batches = data.train_dataloader()
-    most = max(2, min(1024, data.views // 10))
+    most = max(2, min(1024, data.views // 10) // number)
     pixels, targets, _ = next(batch for batch in batches if batch is not None)
     trial = copy.deepcopy(network).train().to(device)
 
@@ -155,7 +157,7 @@ def batch_size(network: Network, loss: Loss, data: DataModule) -> int:
         if "out of memory" not in str(error):
             raise
         torch.cuda.empty_cache()
-    return size
+    return size * number
 
 
 def free_memory() -> int:

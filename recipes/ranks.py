@@ -33,7 +33,7 @@ _TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", 
 _TO_MEET, _TO_COMPUTE = timedelta(minutes=10), timedelta(days=2)
 
 #: The ways of training on several devices.
-STRATEGIES = ("auto", "ddp", "fsdp")
+STRATEGIES = ("auto", "ddp")
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,20 @@ def here() -> Place:
 
 def rank() -> int:
     """The number of this process."""
-    return here().rank
+    distributed = _distributed()
+    return int(distributed.get_rank()) if distributed else here().rank
 
 
 def world() -> int:
     """How many processes can agree here: 1 before they have met."""
+    distributed = _distributed()
+    return int(distributed.get_world_size()) if distributed else 1
+
+
+def _distributed() -> Any:
+    """torch.distributed, where processes have met."""
     distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return 1
-    return int(distributed.get_world_size())
+    return distributed if distributed and distributed.is_available() and distributed.is_initialized() else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -101,7 +106,10 @@ def check(preset: Preset) -> None:
     place, strategy = here(), preset.strategy
     if strategy not in STRATEGIES:
         raise _no_strategy(strategy)
-    for name, asked, found in (("devices", preset.devices, place.local_world), ("num_nodes", preset.num_nodes, place.nodes)):
+    for name, asked, found in (
+        ("devices", preset.devices, place.local_world),
+        ("num_nodes", preset.num_nodes, place.nodes),
+    ):
         if place.world > 1 and asked not in (1, found):
             raise OptionError(
                 f"{name}={asked}, but the launcher has started {place.local_world} processes on each of {place.nodes} "
@@ -114,9 +122,7 @@ def check(preset: Preset) -> None:
         )
     processes = max(preset.devices, place.local_world)
     if processes > 1:
-        _check_devices(processes, preset.accelerator)
-    if strategy == "fsdp":
-        _check_sharding(preset.accelerator, processes * place.nodes)
+        check_devices(processes, preset.accelerator)
     total = processes * place.nodes
     if not preset.find_batch_size:
         check_batch(preset.batch_size, total)
@@ -137,13 +143,17 @@ def _no_strategy(name: str) -> OptionError:
 
     if name.startswith("deepspeed"):
         there = "is not installed" if find_spec("deepspeed") is None else "recipes has not been tried with"
-        return OptionError(f"strategy={name!r} needs the package deepspeed, which {there}; take ddp or fsdp")
-    if name.startswith("ddp"):
+        return OptionError(f"strategy={name!r} needs the package deepspeed, which {there}; take ddp")
+    if name.startswith("fsdp"):
+        return OptionError(
+            f"strategy={name!r} is not there yet; take ddp, with which the whole network has to fit on each device"
+        )
+    if name.startswith("ddp_"):
         return OptionError(f"strategy={name!r} is not needed: recipes starts the processes itself; take ddp")
-    return OptionError(f"there is no strategy {name!r}{did_you_mean(name, STRATEGIES)} (strategies: auto, ddp, fsdp)")
+    return OptionError(f"there is no strategy {name!r}{did_you_mean(name, STRATEGIES)} (strategies: auto, ddp)")
 
 
-def _check_devices(number: int, accelerator: str) -> None:
+def check_devices(number: int, accelerator: str) -> None:
     """Refuse more devices than there are on this machine."""
     import torch
 
@@ -160,22 +170,17 @@ def _check_devices(number: int, accelerator: str) -> None:
         raise OptionError(f"devices={number}, but this process sees {there}; take devices={found}")
 
 
-def _check_sharding(accelerator: str, processes: int) -> None:
-    import torch
-
-    if accelerator not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
-        raise OptionError("strategy='fsdp' shards a network over GPUs, and there is none; take ddp")
-    if processes == 1:
-        raise OptionError("strategy='fsdp' shards a network over several devices; say how many, as in devices=2")
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Meeting and parting
 
 
 @contextmanager
-def met(preset: Preset) -> Iterator[None]:
+def met(preset: Preset, resumable: bool) -> Iterator[None]:
     """Meet the other processes of the run, if a launcher has started any, and say in one line when one is lost.
+
+    Args:
+        preset: the settings of the run.
+        resumable: whether the run can be taken up again.
 
     Raises:
         OptionError: see `check`.
@@ -185,7 +190,7 @@ def met(preset: Preset) -> Iterator[None]:
         check(preset)
         yield
         return
-    with connected():
+    with _connected(resumable):
         _meet(preset.accelerator)
         with together():
             check(preset)
@@ -199,12 +204,13 @@ def _meet(accelerator: str) -> None:
     if distributed.is_initialized():
         return
     place = here()
-    _check_devices(place.local_world, accelerator)
+    check_devices(place.local_world, accelerator)
     _tell_as_torchrun(place)
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(place.local_rank)
-    store, _, _ = next(distributed.rendezvous("env://", place.rank, place.world, timeout=_TO_MEET))
+    rendezvous = distributed.rendezvous  # type: ignore[attr-defined]
+    store, _, _ = next(rendezvous("env://", place.rank, place.world, timeout=_TO_MEET))
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"  # flags, scores and objects travel from memory to memory
     distributed.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=_TO_COMPUTE)
     atexit.register(_part)
@@ -214,7 +220,7 @@ def _tell_as_torchrun(place: Place) -> None:
     """Say what SLURM says in torchrun's words, which Lightning and torch both read."""
     told = os.environ
     if "MASTER_ADDR" not in told or "MASTER_PORT" not in told:
-        from lightning_fabric.plugins.environments import SLURMEnvironment
+        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
         nodes = told.get("SLURM_STEP_NODELIST") or told.get("SLURM_NODELIST", "127.0.0.1")
         told["MASTER_ADDR"] = SLURMEnvironment.resolve_root_node_address(nodes)
@@ -232,7 +238,7 @@ def _part() -> None:
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def _connected(resumable: bool) -> Iterator[None]:
     """Say in one line that another process is lost.
 
     Raises:
@@ -243,10 +249,12 @@ def connected() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         if isinstance(error, RecipesError) or not is_lost_connection(error):
             raise
-        raise LostError(
-            "another process of this run has ended, so this one ends, too; to go on with the run: the same command "
-            "with --resume (resume=True)"
-        ) from error
+        raise LostError(f"another process of this run has ended, so this one ends, too{resume(resumable)}") from error
+
+
+def resume(resumable: bool) -> str:
+    """The end of a message that says how to go on."""
+    return "; to go on with the run: the same command with --resume (resume=True)" if resumable else ""
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -343,11 +351,11 @@ def together() -> Iterator[None]:
     found = [(number, *entry) for number, entry in enumerate(problems) if entry is not None]
     if not found:
         return
-    number, error, host = found[0]
-    if len(found) < len(problems) and number:  # rank 0 speaks for all where it has seen the same
-        error.args = (f"process {number} (on {host}): {error}",)
-    error.agreed = True
-    raise error from problem
+    number, told, host = found[0]
+    if number:  # where all have seen the same, it is the first one's word that counts
+        told.args = (f"process {number} (on {host}): {told}",)
+    told.agreed = True
+    raise told from problem
 
 
 def first(find: Callable[[], T]) -> T:
@@ -398,7 +406,7 @@ def once_per_machine(find: Callable[[], T]) -> T:
     if place.local_world == 1:
         return found[0]  # type: ignore[no-any-return]
     for start in range(0, place.world, place.local_world):
-        group = distributed.new_group(list(range(start, start + place.local_world)), backend="gloo")
+        group: Any = distributed.new_group(list(range(start, start + place.local_world)), backend="gloo")
         if start <= place.rank < start + place.local_world:
             distributed.broadcast_object_list(found, src=start, group=group)
             distributed.destroy_process_group(group)
@@ -430,6 +438,15 @@ def rows_of_all(own: Tensor, counts: list[int]) -> Tensor:
     if own.requires_grad:
         rows[distributed.get_rank()] = own * number - own.detach() * (number - 1)
     return torch.cat(rows)
+
+
+def sum_of_all(own: Tensor) -> Tensor:
+    """The sum of all processes' tensors of one shape."""
+    from torch import distributed
+
+    found = own.contiguous().clone()
+    distributed.all_reduce(found)
+    return found
 
 
 def counts_of_all(own: int) -> list[int]:

@@ -182,7 +182,13 @@ class Task(ABC):
             raise OptionError("resume=True goes on with a run that overwrite=True would forget; give one of them")
         if resume and out is None:
             raise OptionError("resume=True needs out=FOLDER, the folder of the run to go on with")
-        goes_on: dict[str, Any] = {"out": out, "resume": resume, "overwrite": overwrite, "compare": compare, "quiet": quiet}
+        goes_on: dict[str, Any] = {
+            "out": out,
+            "resume": resume,
+            "overwrite": overwrite,
+            "compare": compare,
+            "quiet": quiet,
+        }
         if chosen.devices > 1 and ranks.here().world == 1:
             arguments = {"data": data, "val": val, "preset": preset, **goes_on, **settings}
             return self._fit_in_processes(chosen, arguments)
@@ -240,7 +246,9 @@ class Task(ABC):
                     held.enter_context(artifact.running(run, self._records, anew=not resume))
             with training.own_random_state(chosen.seed):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
-            concluded = partial(self._conclude, module.preset, batches, run, recorded.get(artifact.ACCOUNT))
+            costs = ranks.gathered(accounts.finished(self.history, module.preset) if ranks.rank() else None)
+            others = [account for account in costs if account]
+            concluded = partial(self._conclude, module.preset, batches, run, recorded.get(artifact.ACCOUNT), others)
             evaluation, where = ranks.first(concluded)
             self.codec, self._scores, self._records = ranks.shared((self.codec, self._scores, self._records))
         if self.history.stopped and not hasattr(signal, self.history.stopped):
@@ -594,7 +602,12 @@ class Task(ABC):
             )
 
     def _conclude(
-        self, preset: Preset, batches: DataModule, run: Path | None, account: bytes | None
+        self,
+        preset: Preset,
+        batches: DataModule,
+        run: Path | None,
+        earlier: bytes | None,
+        others: Sequence[accounts.Account],
     ) -> tuple[Evaluation | None, Path | None]:
         """Score what was trained, and save it with what is to be known about the run."""
         assert self.history is not None
@@ -609,7 +622,8 @@ class Task(ABC):
             from recipes import contact_sheets
 
             self._records.update(contact_sheets.drawn(self, batches, evaluation))
-        self._records[artifact.ACCOUNT] = accounts.finished(self.history, preset, account).json()
+        account = accounts.finished(self.history, preset, earlier)
+        self._records[artifact.ACCOUNT] = accounts.together([account, *others]).json()
         where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
         return evaluation, where
 

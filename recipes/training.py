@@ -195,12 +195,12 @@ def _strategy(preset: Preset) -> Any:
     from pytorch_lightning import strategies
 
     # Figures of batch norms agree already; to send them before each look would ask for equally many looks of all.
-    return strategies.DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return strategies.DDPStrategy(broadcast_buffers=False)
 
 
 def _environment() -> list[Any]:
     """Whoever has started the processes, they know their places in torchrun's words."""
-    from pytorch_lightning.plugins.environments import TorchElasticEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     return [TorchElasticEnvironment()] if ranks.here().world > 1 else []
 

@@ -145,18 +145,33 @@ def batch_norms_agree(network: nn.Module) -> Iterator[None]:
             del part.forward
 
 
+class _SumOfAll(torch.autograd.Function):
+    """The sum of all processes' tensors; each of them is in what all compute from it, so gradients are summed, too."""
+
+    @staticmethod
+    def forward(_: Any, own: Tensor) -> Tensor:
+        return ranks.sum_of_all(own)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        return ranks.sum_of_all(gradients[0])
+
+
+def _sum_of_all(own: Tensor) -> Tensor:
+    return _SumOfAll.apply(own)  # type: ignore[no-any-return]
+
+
 def _normalised(part: Any, x: Tensor) -> Tensor:
     """What a batch norm gives for one process's share of a batch (Ioffe & Szegedy 2015)."""
     if not part.training:
         return type(part).forward(part, x)  # type: ignore[no-any-return]
-    from torch.distributed.nn.functional import all_reduce
-
     values, axes, shape = x.float(), [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
     number = values.new_full((1,), x.numel() // x.shape[1])
-    *_, number = sums = all_reduce(torch.cat([values.sum(axes), number]))
+    sums = _sum_of_all(torch.cat([values.sum(axes), number]))
+    number = sums[-1].detach()
     mean = sums[:-1] / number
     centred = values - mean.view(shape)
-    variance = all_reduce(centred.square().sum(axes)) / number
+    variance = _sum_of_all(centred.square().sum(axes)) / number
     if part.running_mean is not None:
         with torch.no_grad():
             part.num_batches_tracked += 1
@@ -167,4 +182,5 @@ def _normalised(part: Any, x: Tensor) -> Tensor:
     if part.affine:
         found = found * part.weight.view(shape) + part.bias.view(shape)
     found = found.to(x.dtype)
-    return part.act(part.drop(found)) if hasattr(part, "act") else found
+    ended: Tensor = part.act(part.drop(found)) if hasattr(part, "act") else found
+    return ended

@@ -68,7 +68,7 @@ _MOST_FAILURES = 3
 _ENOUGH_TO_MIX = 10
 
 # How many trials the table at the end has.
-_MOST_ROWS = 10
+_MOST_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -129,25 +129,23 @@ class Tuning:
         return file.getvalue()
 
     def show(self, file: IO[str] | None = None) -> None:
-        """Print the best trials as a table, on stderr unless another file is given."""
+        """Print the best trials as a table, a column each, on stderr unless another file is given."""
         done = [trial for trial in self.trials if trial.state == "complete" and trial.score is not None]
         down = self.best is not None and any((trial.score or 0) > (self.best.score or 0) for trial in done)
         done.sort(key=lambda trial: (trial.score or 0) * (1 if down else -1))  # it is stable: the first of equal ones
+        done = done[:_MOST_SHOWN]
         names = list(dict.fromkeys(name for trial in done for name in trial.settings))
-        rows = [
-            (
-                f"{trial.number}{' (best)' if trial is self.best else ''}",
-                shown(trial.score or 0.0),
-                trial.epochs,
-                f"{trial.seconds:.0f}",
-                *(_word(trial.settings.get(name)) for name in names),
-            )
-            for trial in done[:_MOST_ROWS]
+        rows: list[list[object]] = [
+            [self.score, *(shown(trial.score or 0.0) for trial in done)],
+            ["epochs", *(trial.epochs for trial in done)],
+            ["seconds", *(f"{trial.seconds:.0f}" for trial in done)],
         ]
+        rows += [[name, *(_word(trial.settings.get(name)) for trial in done)] for name in names]
         states = [trial.state for trial in self.trials]
         kinds = listed((f"{states.count(state)} {state}" for state in dict.fromkeys(states)), 5)
         title = f"the best of {counted(len(states), 'trial')} ({kinds})"
-        console(file).print(table(title, ("trial", self.score, "epochs", "seconds", *names), rows))
+        # A trial is a column: settings are many, and lines are short.
+        console(file).print(table(title, ("trial", *(str(trial.number) for trial in done)), rows))
 
 
 def _word(value: Any) -> str:
@@ -398,8 +396,8 @@ def _plan(
     else:
         usable, task = [], dataclasses.replace(task)
     chosen = presets.find(preset, settings, task.presets)
-    if chosen.devices > 1:
-        raise OptionError(f"devices={chosen.devices} cannot be: tune trains in this process, on one device")
+    if chosen.devices > 1 or chosen.num_nodes > 1:
+        raise OptionError("tune trains in this process, on one device; leave devices and num_nodes away")
     task.check(data, chosen)
     return Plan(task, chosen, search_space(task, data, chosen, search, usable))
 
@@ -476,16 +474,17 @@ def _compare(folder: Path, plan: Plan, files: Mapping[str, bytes]) -> None:
     way_on = "give the same, or begin another study in another folder"
     if before.get("task") != now["task"]:
         raise OptionError(f"the study in {where} is of {printable(str(before.get('task')), 40)}, not {now['task']}")
-    for kind, words in (("search", "searched"), ("settings", "had")):
-        old = before.get(kind)
-        old = old if isinstance(old, dict) else {}
-        for name in [*old, *now[kind]]:
-            if name not in old or name not in now[kind]:
-                word = "searched" if name in before.get("search", {}) else "did not search"
-                raise OptionError(f"the study in {where} {word} {printable(name)}; {way_on}")
-            if old[name] != now[kind][name]:
+    searched, had = (found if isinstance(found := before.get(kind), dict) else {} for kind in ("search", "settings"))
+    for name in [*searched, *now["search"]]:
+        if name not in searched or name not in now["search"]:
+            words = "searched" if name in searched else "did not search"
+            raise OptionError(f"the study in {where} {words} {printable(name)}; {way_on}")
+    # A setting that only one version of recipes knows is passed over.
+    for old, new in ((searched, now["search"]), (had, now["settings"])):
+        for name in (name for name in old if name in new):
+            if old[name] != new[name]:
                 raise OptionError(
-                    f"the study in {where} {words} {name}={_told(old[name])}, not {_told(now[kind][name])}; {way_on}"
+                    f"the study in {where} had {name}={_told(old[name])}, not {_told(new[name])}; {way_on}"
                 )
     then = artifact.fingerprints(folder)
     if changed := changed_files(then, json.loads(files[artifact.FILES])):
@@ -565,6 +564,8 @@ class _Search:
             except KeyboardInterrupt:
                 stopped = "SIGINT"
             tuning = self._written(stopped)
+        if tuning.best is None and not stopped:
+            raise TrainingError(f"no trial was completed; the last: {tuning.trials[-1].error}")
         self._tell(tuning)
         return tuning
 
@@ -577,7 +578,7 @@ class _Search:
         return [
             trial
             for trial in self.study.get_trials(deepcopy=False)
-            if trial.state.name in ("COMPLETE", "PRUNED") or "error" in trial.user_attrs
+            if trial.state.is_finished() and (trial.state.name != "FAIL" or "error" in trial.user_attrs)
         ]
 
     def _take_up(self) -> None:
@@ -591,11 +592,13 @@ class _Search:
 
     def _give_up(self, trial: FrozenTrial) -> None:
         """Mark a trial as failed, after its repetition has been noted: a kill in between must not lose it."""
+        from optuna.trial import TrialState
+
         found = self.study.get_trials(deepcopy=False)
         if all(other.user_attrs.get("repeats") != trial.number for other in found):
             values = trial.params or trial.system_attrs.get("fixed_params") or {}
             self.study.enqueue_trial(values, user_attrs={"repeats": trial.number})
-        self.study.tell(trial.number, state=self._states().FAIL)
+        self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _goal(self, number: int) -> int:
         """How many trials there shall be: those of the call that was not finished, or so many more."""
@@ -608,6 +611,7 @@ class _Search:
 
     def _one_more(self, goal: int) -> None:
         import optuna
+        from optuna.trial import TrialState
 
         place = len(self._counted())
         # A seed for each trial, so that a study that was killed proposes the same as one that was not.
@@ -623,14 +627,14 @@ class _Search:
             self.study.tell(trial, value)
         except optuna.TrialPruned:
             trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
-            self.study.tell(trial, state=self._states().PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
         except RecipesError as error:
             if isinstance(error, DataError):  # which no other settings would help
                 self._give_up(self.study.trials[trial.number])
                 raise
             trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
             trial.set_user_attr("error", str(error))
-            self.study.tell(trial, state=self._states().FAIL)
+            self.study.tell(trial, state=TrialState.FAIL)
         except (_Stopped, KeyboardInterrupt):
             self._give_up(self.study.trials[trial.number])
             raise
@@ -638,11 +642,6 @@ class _Search:
             free_memory()
         tuning = self._written(None)
         self._say(_line(tuning, place, goal))
-
-    def _states(self) -> Any:
-        from optuna.trial import TrialState
-
-        return TrialState
 
     def _fitted(self, trial: Running) -> float:
         """Train with a trial's settings; the score, with a minus where it is an error."""

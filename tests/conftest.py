@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from PIL import Image
 
 from recipes import ImageClassifier
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core: threads would only stand in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COLOURS = {"blue": (20, 30, 220), "green": (30, 200, 40), "red": (220, 20, 30)}
 

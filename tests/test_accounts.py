@@ -121,7 +121,7 @@ def test_a_run_that_went_on_counts_what_it_cost_before_it_was_stopped() -> None:
     assert account.energy_wh > earlier.energy_wh
     assert sum(account.parts.values()) == pytest.approx(account.seconds, abs=0.01)
     killed = metered(History(epochs=[{"epoch": float(epoch)} for epoch in range(5)], best_epoch=5))
-    assert "2 epochs before a kill not counted" in killed.assumed
+    assert "2 of 5 epochs ran before a kill and are not counted" in killed.assumed
 
 
 def test_the_accounts_of_several_processes_are_one() -> None:
@@ -131,6 +131,8 @@ def test_the_accounts_of_several_processes_are_one() -> None:
     assert both.energy_wh == one.energy_wh + two.energy_wh
     assert both.seconds == max(one.seconds, two.seconds)
     assert both.epochs == 3
+    assert both.assumed.endswith("in the first of 2 processes")
+    assert accounts.together([one]) == one
 
 
 def test_nothing_is_counted_without_a_run_or_after_one_that_failed(tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""Comparing backbones: the ranking, what each costs, and one that does not exist among good ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+from drawn_encoders import draw_encoder
+
+from recipes import Comparison, ImageClassifier, ImageRegressor, TextClassifier
+from recipes.cli import main
+from recipes.demo import draw_messages
+from recipes.errors import DataError, OptionError
+
+QUICK = {"views": 0, "precision": "32", "workers": 0, "quiet": True}
+FLAGS = ["--pretrained=false", "--size=32", "--views=0", "--precision=32", "--workers=0", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def comparison(photos: Path) -> Comparison:
+    names = ["test_resnet", "no_such_network", "test_efficientnet", "torchvision/squeezenet1_1"]
+    return ImageClassifier(**TINY).compare(photos, backbones=names, **QUICK)
+
+
+def test_backbones_are_ranked_by_score_and_one_that_does_not_exist_comes_last(comparison: Comparison) -> None:
+    good = [row for row in comparison.rows if row.error is None]
+    assert {row.backbone for row in good} == {"test_resnet", "test_efficientnet"}
+    scores = [row.score for row in good if row.score is not None]
+    assert scores == sorted(scores, reverse=True)
+    assert comparison.best == good[0].backbone
+    wrong, headless = comparison.rows[2:]
+    assert wrong.backbone == "no_such_network"
+    assert (wrong.score, wrong.latency_ms) == (None, None)
+    assert str(wrong.error).startswith("there is no backbone 'no_such_network'")
+    assert "has no linear last layer to fit alone" in str(headless.error)
+
+
+def test_the_figures_of_a_backbone_are_those_of_its_network(comparison: Comparison, photos: Path) -> None:
+    task = ImageClassifier(**TINY).fit(photos, preset="quick", **QUICK)
+    assert task.network is not None
+    row = next(row for row in comparison.rows if row.backbone == "test_resnet")
+    assert row.parameters == sum(value.numel() for value in task.network.body.parameters())
+    assert row.megabytes is not None
+    assert row.megabytes == pytest.approx(4 * row.parameters / 1e6, rel=0.05)  # batch norms have figures besides
+    assert row.latency_ms is not None
+    assert row.per_second is not None
+    assert row.latency_ms > 0
+    assert row.per_second > 0
+    assert row.licence == "no weights"
+    assert (row.recipe["backbone"], row.recipe["epochs"]) == ("test_resnet", 0)
+
+
+def test_a_folder_of_weights_can_be_compared_and_its_licence_is_told(photos: Path, tmp_path: Path) -> None:
+    model = ImageClassifier(**TINY).fit(photos, preset="quick", **QUICK)
+    for name, licence in (("silent", None), ("told", "cc-by-nc-4.0")):
+        config = model.save(tmp_path / name) / "config.json"
+        values = json.loads(config.read_text())
+        values["pretrained_cfg"]["license"] = licence
+        config.write_text(json.dumps(values))
+    names = [f"local-dir:{tmp_path / name}" for name in ("silent", "told")]
+    found = ImageClassifier(size=32).compare(photos, backbones=names, **QUICK)
+    assert [row.error for row in found.rows] == [None, None]
+    assert {row.backbone.rpartition("/")[2]: row.licence for row in found.rows} == {
+        "silent": "unknown",
+        "told": "cc-by-nc-4.0",
+    }
+
+
+def test_texts_are_compared_over_encoders_and_ngrams(tmp_path: Path) -> None:
+    draw_messages(tmp_path / "train.csv", 20, seed=0)
+    encoder = draw_encoder(tmp_path / "encoder", "bert")
+    found = TextClassifier().compare(
+        tmp_path / "train.csv", backbones=["ngrams", str(encoder)], by="latency", quiet=True
+    )
+    assert [row.error for row in found.rows] == [None, None]
+    times = [row.latency_ms for row in found.rows if row.latency_ms is not None]
+    assert times == sorted(times)
+    assert {row.backbone: row.licence for row in found.rows} == {"ngrams": "no weights", str(encoder): "unknown"}
+
+
+def test_of_errors_the_least_comes_first(photos: Path, tmp_path: Path) -> None:
+    rows = [
+        f"{photos}/{label}/{n}.png,{place + n / 10}" for place, label in enumerate(("blue", "red")) for n in range(8)
+    ]
+    (tmp_path / "levels.csv").write_text("\n".join(["image,level", *rows]))
+    found = ImageRegressor(**TINY).compare(
+        tmp_path / "levels.csv", backbones="test_resnet,torchvision/squeezenet1_1,test_efficientnet", **QUICK
+    )
+    scores = [row.score for row in found.rows if row.score is not None]
+    assert len(scores) == 2
+    assert scores == sorted(scores)
+    assert found.score == "mae"
+    assert "SqueezeNet ends in a ReLU" in str(found.rows[2].error)
+
+
+def test_the_shell_gives_a_table_csv_and_json_and_says_by_its_exit_code_what_failed(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "image-classifier", str(photos), *FLAGS]
+
+    def run(backbones: str, form: str) -> tuple[int, str]:
+        code = main([*words, "--backbones", backbones, "--format", form])
+        return code, capsys.readouterr().out
+
+    code, out = run("test_resnet", "json")
+    assert code == 0
+    values: dict[str, Any] = json.loads(out)
+    assert values["rows"][0]["recipe"]["epochs"] == 0
+    assert values["rows"][0]["scores"]["accuracy"] == values["rows"][0]["score"]
+    assert values["machine"]["threads"] >= 1
+    code, out = run("nothing, test_resnet", "csv")
+    assert code == 1
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["backbone"] for row in rows] == ["test_resnet", "nothing"]
+    assert 0 <= float(rows[0]["accuracy"]) <= 1
+    assert rows[1]["accuracy"] == ""
+    assert rows[1]["error"].startswith("there is no backbone 'nothing'")
+    code, out = run("nothing", "table")
+    assert code == 2
+    assert out.startswith("nothing: there is no backbone 'nothing'")
+
+
+def test_wrong_arguments_and_data_are_refused_at_once(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = ImageClassifier(**TINY)
+    with pytest.raises(OptionError, match="expected networks to compare"):
+        task.compare(photos, backbones=" , ")
+    with pytest.raises(OptionError, match="by is score or latency, found 'size'"):
+        task.compare(photos, backbones="test_resnet", by="size")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="there is no setting 'epoch'"):
+        task.compare(photos, backbones="test_resnet", epoch=1)
+    with pytest.raises(DataError):
+        task.compare(tmp_path / "missing", backbones="test_resnet")
+    assert main(["compare", "image-classifier", str(photos)]) == 2
+    assert "--backbones a,b,c" in capsys.readouterr().err
