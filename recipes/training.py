@@ -186,12 +186,12 @@ def _devices(preset: Preset) -> dict[str, Any]:
     return {
         "devices": place.local_world,
         "num_nodes": place.nodes,
-        "strategy": _strategy(preset),
+        "strategy": _strategy(),
         "use_distributed_sampler": False,  # batches are shared out by `data.Share`
     }
 
 
-def _strategy(preset: Preset) -> Any:
+def _strategy() -> Any:
     from pytorch_lightning import strategies
 
     # Figures of batch norms agree already; to send them before each look would ask for equally many looks of all.
