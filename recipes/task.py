@@ -160,7 +160,8 @@ class Task(ABC):
         Args:
             data: a folder with a folder of pictures for each label or, for masks, with `images/` and `masks/`; or one
                 that holds `train/` and `val/` (also `valid/`, `validation/`) and perhaps `test/` folders of that form;
-                for texts a table (CSV, TSV, JSONL, Parquet), a folder of tables or of text files, or a data frame.
+                for every task a table (CSV, TSV, JSONL, Parquet), a zip or tar, a data frame, a data set, two lists,
+                (inputs, labels), or a dict of any of these by split. docs/data.md has an example of each.
             val: data of the same form for validation; without any a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
             out: a folder to save the model to; without it nothing is written but the cache of features.
@@ -271,7 +272,8 @@ class Task(ABC):
 
         Args:
             inputs: a path, a directory, a glob, a PIL image, an array, a tensor, or any list of these; for texts a
-                text or a list of texts, a file of lines, a table, a data frame, or a folder of text files.
+                text or a list of texts, a file of lines, or a folder of text files; for both also a table, a data
+                frame, a data set, a zip or tar.
             batch_size: inputs in one step; it changes speed and memory, not results.
             workers: threads that read ahead; -1 chooses by the machine.
             device: auto (a GPU if there is one), or a name that torch knows.
