@@ -149,7 +149,9 @@ def check(data: Any, val: Any = None, *, task: str | Task | None = None, quiet: 
     try:
         splits = task.read(data, val, task.reading(preset, thorough=True))
     except DataError as error:
-        findings.append(Finding(str(error), kind="refused", severity="error", remedy="what the line says; fit would stop there"))
+        findings.append(
+            Finding(str(error), kind="refused", severity="error", remedy="what the line says; fit stops there")
+        )
     findings += [_finding(note) for note in [*splits.notes, *note_rare(splits)]] if splits else []
     findings.sort(key=lambda one: _ORDER[one.severity])
     name = printable(os.fspath(data)) if isinstance(data, (str, os.PathLike)) else f"({type(data).__name__})"

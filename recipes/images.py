@@ -523,6 +523,11 @@ def is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a link to what does not exist, or to itself."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
 def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry of a folder is a folder; a link that leads to itself is none."""
     try:
@@ -532,7 +537,10 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def walk(folder: str, seen: Seen) -> Iterator[os.DirEntry[str]]:
-    """All regular files below a folder, sorted by name; links are followed, each real folder is visited once."""
+    """All regular files below a folder, sorted by name; links are followed, each real folder is visited once.
+
+    A link that leads nowhere is among them, so that whoever reads it says that it cannot be read.
+    """
     waiting = [folder]
     while waiting:
         here = waiting.pop()
@@ -541,7 +549,7 @@ def walk(folder: str, seen: Seen) -> Iterator[os.DirEntry[str]]:
         seen.add(identity(here))
         with os.scandir(here) as found:
             entries = sorted((entry for entry in found if not ignored(entry.name)), key=lambda entry: entry.name)
-        yield from filter(is_file, entries)
+        yield from (entry for entry in entries if is_file(entry) or leads_nowhere(entry))
         waiting.extend(entry.path for entry in reversed(entries) if is_folder(entry))
 
 

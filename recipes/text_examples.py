@@ -131,8 +131,10 @@ def _contents(paths: Sequence[str], names: Sequence[str], notes: list[str]) -> l
     """What text files hold; None for those that hold no text."""
     texts: list[Any] = []
     foreign, broken = [], []
-    for name, content in zip(names, watched(in_threads(_bytes, paths), "reading texts", len(paths)), strict=True):
+    for name, content in zip(names, watched(in_threads(_linked, paths), "reading texts", len(paths)), strict=True):
         try:
+            if content is None:
+                raise DataError("a link that leads nowhere")
             text, odd = decoded(content, printable(name))
         except DataError:
             text, odd = None, []
@@ -144,6 +146,11 @@ def _contents(paths: Sequence[str], names: Sequence[str], notes: list[str]) -> l
     if broken:
         notes.append(f"{counted(len(broken), 'file')} with something else than text: {listed(broken)}")
     return texts
+
+
+def _linked(path: str) -> bytes | None:
+    """What a file holds; None for a link that leads nowhere."""
+    return _bytes(path) if os.path.exists(path) else None
 
 
 def _bytes(path: str) -> bytes:

@@ -114,7 +114,7 @@ def test_an_archive_is_known_by_its_content_whatever_it_is_called(tmp_path: Path
 def test_other_files_are_no_archives(tmp_path: Path) -> None:
     for name, content in {
         "a.csv": b"text,label\na,b\n" * 100,
-        "a.csv.gz": gzip.compress(b"text,label\na,b\n" * 100),
+        "a.csv.gz": gzip.compress(b"text,label\na,b\n" * 100, mtime=0),
         "a.png": picture(),
         "empty": b"",
         "zeros": bytes(1024),
@@ -456,7 +456,7 @@ def test_a_zip_that_is_something_else_is_called_by_its_name(tmp_path: Path, name
     ("name", "content", "words"),
     [
         ("a.zip", b"<html>not found</html>", "is neither a zip nor a tar file, whatever its name says"),
-        ("a.tar.gz", gzip.compress(b"text,label\n"), "is neither a zip nor a tar file"),
+        ("a.tar.gz", gzip.compress(b"text,label\n", mtime=0), "is neither a zip nor a tar file"),
         ("a.tar", b"", "is empty (0 bytes)"),
         ("a.rar", b"Rar!\x1a\x07\x01\x00" + bytes(100), "is a RAR file; give a zip, a tar or a folder"),
         ("a.bin", b"7z\xbc\xaf\x27\x1c" + bytes(100), "is a 7z file"),

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import draw_picture
+from conftest import draw_picture, draw_pictures
 from PIL import Image
 
 from recipes import ImageClassifier, ImageRegressor, TextClassifier
@@ -521,3 +521,18 @@ def test_a_new_label_in_validation_is_named_with_the_nearest_one_and_a_check_goe
     assert finding == message
     assert [Path(name).name for name in finding.names] == ["new.png"]
     assert main(["check", "image-classifier", str(train), "--val", str(val)]) == 1
+
+
+def test_a_link_that_leads_nowhere_is_counted_and_named(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "photos", 4)
+    (tmp_path / "photos" / "red" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    splits = read(PICTURES, tmp_path / "photos")
+    assert any("1 unreadable picture" in note and "gone.png does not exist" in note for note in splits.notes)
+    for label in ("good", "bad"):
+        (tmp_path / "reviews" / label).mkdir(parents=True)
+        for place in range(4):
+            (tmp_path / "reviews" / label / f"{place}.txt").write_text(f"a {label} thing, number {place}")
+    (tmp_path / "reviews" / "good" / "9.txt").symlink_to(tmp_path / "nothing.txt")
+    splits = read(TEXTS, tmp_path / "reviews")
+    assert len(splits.train) + len(splits.val) == 8
+    assert any("good/9.txt" in note for note in splits.notes)
