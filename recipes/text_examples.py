@@ -57,7 +57,7 @@ class TextInputs(Inputs):
         notes: list[str] = []
         tables = {part: _text_files(folder, root, notes) for part, folder in _label_folders(root).items()}
         files = [os.path.join(root, name) for table in tables.values() for name in table.names or ()]
-        return Source(tables, root, files, notes)
+        return Source(tables, root, list(filter(os.path.exists, files)), notes)
 
     def find(self, table: Table, taken: Sequence[str]) -> tuple[tuple[str, ...], bool]:
         """The column or the pair of columns that are called like texts or hold the longest."""

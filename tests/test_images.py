@@ -698,7 +698,9 @@ def test_a_folder_is_walked_in_order_and_links_in_a_circle_end(tmp_path: Path) -
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     os.mkfifo(tmp_path / "pipe.png")
     found, others = pictures_in(tmp_path)
-    assert [os.path.relpath(path, tmp_path) for path in found] == ["B.png", "c.png", "a/z.png", "b/10.png", "b/2.png"]
+    names = [os.path.relpath(path, tmp_path) for path in found]
+    assert names == ["B.png", "c.png", "gone.png", "a/z.png", "b/10.png", "b/2.png"]
+    assert readable(found[2]) == "does not exist"  # so it is counted, and not passed over
     assert others == []
 
 
