@@ -15,7 +15,7 @@ from recipes.display import counted, listed
 from recipes.errors import DataError, printable
 from recipes.examples import watched
 from recipes.folds import split_of
-from recipes.tables import Table, _of_dataset, _table, frame_kind
+from recipes.tables import Table, checked_table, columns_of_dataset, frame_kind
 
 # Longer lists of numbers in an item are no labels.
 _MANY = 10_000
@@ -209,13 +209,13 @@ def _of_hugging_face(data: Any) -> Table | None:
     features = data.features
     heavy = [name for name in features if name not in pictures and _holds(features[name], (*_HEAVY, "Image"))]
     others = data.remove_columns([*pictures, *heavy])
-    columns = dict(_of_dataset(others)) if others.column_names else {}
+    columns = dict(columns_of_dataset(others)) if others.column_names else {}
     for name in pictures:
         bare = data.select_columns([name]).cast_column(name, type(features[name])(decode=False))
         columns[name] = [Item(bare, place, name) for place in range(len(data))]
     notes = [f"left out {counted(len(heavy), 'column')} of the data set: {listed(heavy)}"] if heavy else []
     ordered = [(name, columns[name]) for name in features if name in columns]
-    return _named_by_place(_table("(dataset)", ordered, notes=notes))
+    return _named_by_place(checked_table("(dataset)", ordered, notes=notes))
 
 
 def _picture_columns(data: Any) -> list[str]:
@@ -271,7 +271,7 @@ def _of_items(data: Any) -> Table:
     if not len(data):
         raise DataError(f"{type(data).__name__} is empty: it has no items")
     rows = _rows(data, range(len(data)))
-    table = _table("(dataset)", rows.columns.items(), notes=rows.notes)
+    table = checked_table("(dataset)", rows.columns.items(), notes=rows.notes)
     if rows.names != rows.columns.get("image"):  # paths name themselves
         table.names = rows.names
     return table
@@ -326,7 +326,7 @@ def _of_parts(data: Any, places: Sequence[int], prefix: str) -> _Rows:
 def _of_wrapped(data: Any, places: Sequence[int], prefix: str) -> _Rows:
     """A data set of Hugging Face in a Subset or a ConcatDataset of torch."""
     chosen = data.select(places)
-    table = _of_hugging_face(chosen) or _table("(dataset)", _of_dataset(chosen))
+    table = _of_hugging_face(chosen) or checked_table("(dataset)", columns_of_dataset(chosen))
     names = [f"{prefix}item {place}" for place in places]
     columns = {
         title: [

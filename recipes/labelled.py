@@ -9,7 +9,7 @@ import unicodedata
 import zlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -739,8 +739,3 @@ def names_in(path: str | os.PathLike[str]) -> frozenset[str]:
     except OSError as error:
         raise DataError(f"{printable(where)} cannot be read ({error.strerror})") from error
     return frozenset(line for line in lines if line.strip() and not line.startswith("#"))
-
-
-def text_of(names: Iterable[str]) -> str:
-    """Names as a list of what to leave out, one on a line."""
-    return "".join(f"{name}\n" for name in names)
