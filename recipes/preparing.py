@@ -232,11 +232,11 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
     plain: list[View] = ["as it is", "mirrored"] if getattr(data.codec, "mirror", False) else ["as it is"]
     weights = weights_digest(network) if data.preset.cache else None
     look = partial(features, network, data=data, quiet=quiet, weights=weights)
-    looks = [look(train, view) for view in [*plain, *range(data.preset.views)]]
+    looks = look(train, [*plain, *range(data.preset.views)])
     seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
     held_out = None
     if len(data.splits.val):  # a linear layer's mean of two scores is its score of the mean
-        looks = [look(data.splits.val, view) for view in plain]
+        looks = look(data.splits.val, plain)
         held_out = torch.stack([found for found, _ in looks]).mean(0), looks[0][1]
     if seen[1].is_floating_point() and seen[1].ndim == 1:
         weight, bias = _ridge_regression(seen, held_out)

@@ -107,10 +107,7 @@ def test_the_mirrored_score_of_a_fitted_last_layer_is_that_of_prediction(photos:
     preparing.fit_head(module.network, batches)
     head = module.network.head
     assert isinstance(head, nn.Linear)
-    looks = [
-        features.features(module.network.eval(), batches.splits.val, view, data=batches)[0]
-        for view in ("as it is", "mirrored")
-    ]
-    scores = head(torch.stack(looks).mean(0)).softmax(1)
+    looks = features.features(module.network.eval(), batches.splits.val, ("as it is", "mirrored"), data=batches)
+    scores = head(torch.stack([found for found, _ in looks]).mean(0)).softmax(1)
     predicted = torch.tensor([list(row.scores.values()) for row in task.predict(batches.splits.val.inputs)])
     torch.testing.assert_close(scores.float(), predicted.float(), atol=1e-5, rtol=1e-4)
