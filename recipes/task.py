@@ -249,7 +249,7 @@ class Task(ABC):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
             costs = ranks.gathered(accounts.finished(self.history, module.preset) if ranks.rank() else None)
             others = [account for account in costs if account]
-            concluded = partial(self._conclude, module.preset, batches, run, recorded.get(artifact.ACCOUNT), others)
+            concluded = partial(self._conclude, module, batches, run, recorded.get(artifact.ACCOUNT), others)
             evaluation, where = ranks.first(concluded)
             self.codec, self._scores, self._records = ranks.shared((self.codec, self._scores, self._records))
         if self.history.stopped and not hasattr(signal, self.history.stopped):
@@ -605,7 +605,7 @@ class Task(ABC):
 
     def _conclude(
         self,
-        preset: Preset,
+        module: TrainingModule,
         batches: DataModule,
         run: Path | None,
         earlier: bytes | None,
@@ -618,13 +618,13 @@ class Task(ABC):
             self._records[artifact.CURVES] = self.history.png()
         held_out = batches.splits.val
         with accounts.part("scoring"):
-            evaluation = self._scored(held_out, calibrate=True) if len(held_out) else None
+            evaluation = self._scored(held_out, True, module.known_scores) if len(held_out) else None
         self._scores = evaluation.scores if evaluation else {}
         if run and evaluation:
             from recipes import contact_sheets
 
             self._records.update(contact_sheets.drawn(self, batches, evaluation))
-        account = accounts.finished(self.history, preset, earlier)
+        account = accounts.finished(self.history, module.preset, earlier)
         self._records[artifact.ACCOUNT] = accounts.together([account, *others]).json()
         where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
         return evaluation, where
@@ -673,9 +673,14 @@ class Task(ABC):
             else:
                 yield codec.decode(output, source)
 
-    def _scored(self, examples: Examples, calibrate: bool = False, **running: Any) -> Evaluation:
+    def _scored(
+        self, examples: Examples, calibrate: bool = False, known: Tensor | None = None, **running: Any
+    ) -> Evaluation:
+        """All scores of these examples; what the network gives for them is computed where it is not known."""
         lost: list[str] = []
         rows: Iterable[tuple[Any, Any, Any]] = self._outputs(examples, lost, **running)
+        if known is not None:
+            rows = zip(examples.inputs, known.numpy(), examples.targets, strict=True)
         if calibrate:
             self.codec, rows = self._fitted()[0].calibrated(rows)
         evaluation = self.evaluation(rows)

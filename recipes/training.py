@@ -80,6 +80,7 @@ def train(
     watchers += [Saver(run, history)] if run else []
     with _quiet_lightning(), signals_put_back(), accounts.part("training"), batch_norms_agree(module.network):
         if preset.epochs:
+            module.known_scores = None
             try:
                 with explained(preset):
                     trainer = make_trainer(preset, [*watchers, StopOnSignal()], trainer_arguments)
@@ -108,7 +109,7 @@ def _fit_head(module: TrainingModule, data: DataModule, quiet: bool) -> None:
     """Fit the last layer, in one process for all: the looks at all examples are what is dear about it."""
 
     def fitted() -> dict[str, Tensor] | None:
-        preparing.fit_head(module.network, data, quiet)
+        module.known_scores = preparing.fit_head(module.network, data, quiet)
         return None if module.network.head is None else module.network.head.state_dict()
 
     weights = ranks.first(fitted)
