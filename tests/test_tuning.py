@@ -26,7 +26,8 @@ from recipes.cli import main
 from recipes.demo import draw_messages, draw_scenes
 from recipes.errors import DataError, OptionError, OutputError, RecipesError, TrainingError, WeightsError
 from recipes.presets import MASK_PRESETS, NGRAM_PRESETS, PRESETS, TEXT_PRESETS, Preset
-from recipes.tuning import JOURNAL, Span, _rooms, search_space
+from recipes.rooms import Span, own_rooms, search_space
+from recipes.tuning import JOURNAL
 
 pytest.importorskip("optuna")
 
@@ -416,7 +417,7 @@ def test_what_is_searched_suits_the_task_and_the_preset(photos: Path, messages: 
 
 @pytest.mark.parametrize("preset", [*PRESETS.values(), *TEXT_PRESETS.values(), *NGRAM_PRESETS.values()])
 def test_the_usual_value_can_always_be_chosen(preset: Preset) -> None:
-    for name, room in _rooms(preset).items():
+    for name, room in own_rooms(preset).items():
         value = getattr(preset, name)
         assert room.low <= value <= room.high if isinstance(room, Span) else value in room
 
