@@ -43,7 +43,8 @@ class Compared:
         megabytes: size of the fitted network's weights, in 1,000,000 bytes.
         parameters: how many numbers it has learnt.
         licence: of the pretrained weights: what their library says, `unknown`, or `no weights`.
-        seconds: how long the fit took.
+        seconds: how long the fit took; the data are read once, before the first.
+        parts: what these seconds went into, by name, such as `preparing`, `head` and `scoring`.
         scores: all validation scores by name.
         recipe: all options and settings of the fit, as its `recipe.yaml` would have them.
         error: why it could not be compared, or None.
@@ -57,6 +58,7 @@ class Compared:
     parameters: int | None = None
     licence: str | None = None
     seconds: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict, repr=False)
     scores: Mapping[str, float] = field(default_factory=dict, repr=False)
     recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
     error: str | None = None
@@ -93,7 +95,7 @@ class Comparison:
         """A row for each backbone, as spreadsheets read it."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        names = [item.name for item in dataclasses.fields(Compared) if item.name not in ("scores", "recipe")]
+        names = [item.name for item in dataclasses.fields(Compared) if item.name not in ("parts", "scores", "recipe")]
         writer.writerow([self.score if name == "score" else name for name in names])
         writer.writerows([plain_cell(name, getattr(row, name)) for name in names] for row in self.rows)
         return file.getvalue()
@@ -207,6 +209,7 @@ def _fitted(task: Task, name: str, splits: Splits, preset: Preset) -> Compared:
         parameters=sum(value.numel() for value in task.network.parameters()),
         licence=_licence(task, name),
         seconds=round(seconds, 1),
+        parts=task.account.parts if task.account else {},
         scores=task._scores,
         recipe=task._recipe,
     )

@@ -166,12 +166,16 @@ def _value(name: str, value: Any, preset: Preset) -> Any:
     kind = _kind(name)
     if isinstance(value, str):
         value = value.strip()
-        with contextlib.suppress(ValueError):  # what is no number stays a text, which the preset refuses in words
-            value = {"true": True, "false": False}.get(value, value) if kind is bool else kind(value)
+        if kind is bool:
+            value = {"true": True, "false": False}.get(value, value)
+        elif kind in (int, float):
+            with contextlib.suppress(ValueError):  # what is no number stays a text, which the preset refuses in words
+                value = kind(value)
     try:
-        return getattr(presets.find(preset, {name: value}), name)
+        taken = getattr(presets.find(preset, {name: value}), name)
     except OptionError as error:
         raise _no_room(name, str(error)) from error
+    return float(taken) if kind is float else taken
 
 
 def _kind(name: str) -> Any:
