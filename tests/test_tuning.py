@@ -468,9 +468,14 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     assert not (tmp_path / "study").exists()
 
 
-def test_the_shell_needs_a_folder_for_the_study(messages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_needs_a_folder_for_the_study_and_ranges_that_make_sense(
+    messages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["tune", "text-classifier", str(messages), "--backbone", "ngrams"]) == 2
     assert "needs --out STUDY" in capsys.readouterr().err
+    words = ["tune", "text-classifier", str(messages), "--backbone", "ngrams", "--out", "study", "--search"]
+    assert main([*words, "lr=1..0.1"]) == 2
+    assert "the range 1..0.1 is backwards; take 0.1..1" in capsys.readouterr().err
     assert main(["tune"]) == 2
     assert "usage: recipes tune TASK DATA --out STUDY" in capsys.readouterr().out
 
