@@ -214,8 +214,9 @@ def read(
         train, held_out = train.take(kept), train.take(out)
     if not regression:
         _note_counts(found["train"], inputs, notes)
-    splits = Splits(train, held_out, found.get("test"), notes, source.root, columns)
+    splits = Splits(train, held_out, found.get("test"), notes, source.root, columns, reading=reading)
     splits.sources = _fingerprints([source, *([given] if given else [])], rows, inputs, splits)
+    splits.paths = tuple(os.path.abspath(one) if isinstance(one, (str, os.PathLike)) else None for one in (data, val))
     return splits
 
 

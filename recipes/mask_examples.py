@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -116,6 +117,8 @@ def read_masked(
     note_groups(rows, notes)
     splits = _split(found, reading, alike.forms["train"], rows["train"], notes)
     _check_counting(splits, "val" in found)
+    splits.paths = tuple(os.path.abspath(one) if isinstance(one, (str, os.PathLike)) else None for one in (data, val))
+    splits.reading = reading
     return splits, code
 
 

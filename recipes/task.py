@@ -25,7 +25,7 @@ from recipes import accounts, artifact, presets, ranks
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
-from recipes.examples import Reading, changed_files, note_rare
+from recipes.examples import Reading, Splits, changed_files, note_rare
 from recipes.labelled import names_in
 from recipes.presets import Preset
 from recipes.results import Evaluation, History, shown
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from recipes.backbones import Network
     from recipes.comparing import Comparison
     from recipes.data import DataModule
-    from recipes.examples import Examples, Splits
+    from recipes.examples import Examples
     from recipes.shrinking import Shrinking
     from recipes.training_module import TrainingModule
     from recipes.tuning import Tuning
@@ -161,7 +161,8 @@ class Task(ABC):
             data: a folder with a folder of pictures for each label or, for masks, with `images/` and `masks/`; or one
                 that holds `train/` and `val/` (also `valid/`, `validation/`) and perhaps `test/` folders of that form;
                 for every task a table (CSV, TSV, JSONL, Parquet), a zip or tar, a data frame, a data set, two lists,
-                (inputs, labels), or a dict of any of these by split. docs/data.md has an example of each.
+                (inputs, labels), or a dict of any of these by split; or the `Splits` that `read` returned, so that
+                several fits read them once. docs/data.md has an example of each.
             val: data of the same form for validation; without any a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
             out: a folder to save the model to; without it nothing is written but the cache of features.
@@ -367,7 +368,7 @@ class Task(ABC):
         preset: str | Preset = "default",
         trials: int = 20,
         time: str = "",
-        search: str | Sequence[str] = "",
+        search: str | Sequence[str] | Mapping[str, Any] = "",
         backbones: str | Sequence[str] = "",
         quiet: bool = False,
         **settings: Any,
@@ -385,7 +386,9 @@ class Task(ABC):
             preset: the settings to start from.
             trials: how many trials there shall be.
             time: begin no further trial after this long, such as `30m` or `2h`.
-            search: the settings to search, such as `lr,hflip`; those that suit the task if not given.
+            search: the settings to search, such as `lr,hflip`, each with a range or choices if you like:
+                `lr=1e-5..1e-2,batch_size=16|32|64`, in Python `{"lr": (1e-5, 1e-2), "batch_size": [16, 32, 64]}`, too;
+                those that suit the task if not given.
             backbones: networks to choose from, such as `resnet18,hgnetv2_b0`.
             quiet: show nothing.
             **settings: any setting of the preset, the same in all trials.
@@ -412,7 +415,7 @@ class Task(ABC):
             search=search,
             backbones=backbones,
             quiet=quiet,
-            **settings,
+            settings=settings,
         )
 
     def compare(
@@ -443,7 +446,9 @@ class Task(ABC):
         """
         from recipes import comparing
 
-        return comparing.compare(self, data, val, backbones=backbones, by=by, preset=preset, quiet=quiet, **settings)
+        return comparing.compare(
+            self, data, val, backbones=backbones, by=by, preset=preset, quiet=quiet, settings=settings
+        )
 
     def quantize(
         self, data: Any, out: str | os.PathLike[str], *, most_lost: float = 0.01, overwrite: bool = False
@@ -531,7 +536,10 @@ class Task(ABC):
     ) -> tuple[DataModule, TrainingModule]:
         """Read, then make the codec, the network and the Lightning parts."""
         with accounts.part("reading"):
-            splits = ranks.once_per_machine(lambda: self.read(data, val, self.reading(preset)))
+            if isinstance(data, Splits):
+                splits = data.again(val, self.reading(preset))
+            else:
+                splits = ranks.once_per_machine(lambda: self.read(data, val, self.reading(preset)))
         if not quiet:
             show_splits(splits)
 
@@ -551,8 +559,8 @@ class Task(ABC):
         self._recipe = {
             "task": self.command,
             "recipes": recipes.__version__,
-            "data": os.path.abspath(data) if isinstance(data, (str, os.PathLike)) else None,
-            "val": os.path.abspath(val) if isinstance(val, (str, os.PathLike)) else None,
+            "data": splits.paths[0],
+            "val": splits.paths[1],
             **dataclasses.asdict(self),
             **dataclasses.asdict(preset),
         }
