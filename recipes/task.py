@@ -626,7 +626,7 @@ class Task(ABC):
             self._records[artifact.CURVES] = self.history.png()
         held_out = batches.splits.val
         with accounts.part("scoring"):
-            evaluation = self._scored(held_out, True, module.known_scores) if len(held_out) else None
+            evaluation = self._scored(held_out, True, module.known_scores, quiet=True) if len(held_out) else None
         self._scores = evaluation.scores if evaluation else {}
         if run and evaluation:
             from recipes import contact_sheets
@@ -694,14 +694,12 @@ class Task(ABC):
         evaluation = self.evaluation(rows)
         return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
 
-    def _outputs(
-        self, examples: Examples, lost: list[str], batch_size: int = 32, workers: int = -1, device: str = "auto"
-    ) -> Iterator[tuple[Any, Any, Any]]:
+    def _outputs(self, examples: Examples, lost: list[str], **running: Any) -> Iterator[tuple[Any, Any, Any]]:
         """Source, output and target of each example; `lost` gets the names of those that cannot be read."""
         from recipes import inference
 
         codec, network = self._fitted()
-        results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
+        results = inference.outputs(network, codec, examples.inputs, **running)
         for (source, output), target in zip(results, examples.targets, strict=True):
             if isinstance(output, DataError):
                 lost.append(str(source))
