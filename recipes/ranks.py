@@ -33,7 +33,7 @@ _TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", 
 _TO_MEET, _TO_COMPUTE = timedelta(minutes=10), timedelta(days=2)
 
 #: The ways of training on several devices.
-STRATEGIES = ("auto", "ddp")
+STRATEGIES = ("auto", "ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,9 @@ def _no_strategy(name: str) -> OptionError:
     if name.startswith("deepspeed"):
         there = "is not installed" if find_spec("deepspeed") is None else "recipes has not been tried with"
         return OptionError(f"strategy={name!r} needs the package deepspeed, which {there}; take ddp")
-    if name.startswith("fsdp"):
-        return OptionError(
-            f"strategy={name!r} is not there yet; take ddp, with which the whole network has to fit on each device"
-        )
     if name.startswith("ddp_"):
         return OptionError(f"strategy={name!r} is not needed: recipes starts the processes itself; take ddp")
-    return OptionError(f"there is no strategy {name!r}{did_you_mean(name, STRATEGIES)} (strategies: auto, ddp)")
+    return OptionError(f"there is no strategy {name!r}{did_you_mean(name, STRATEGIES)} (strategies: auto, ddp, fsdp)")
 
 
 def check_devices(number: int, accelerator: str) -> None:
@@ -447,6 +443,23 @@ def sum_of_all(own: Tensor) -> Tensor:
     found = own.contiguous().clone()
     distributed.all_reduce(found)
     return found
+
+
+def whole(part: Tensor) -> Tensor:
+    """The whole of a tensor of which each process may keep a part; all processes ask together."""
+    gather = getattr(part, "full_tensor", None)
+    return gather() if gather else part  # type: ignore[no-any-return]
+
+
+def part_of(value: T, like: Tensor) -> T | Tensor:
+    """This process's part of a whole tensor, where `like` is one of that shape that is shared out; else the value."""
+    mesh = getattr(like, "device_mesh", None)
+    if mesh is None or getattr(value, "shape", None) != like.shape or hasattr(value, "device_mesh"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    places: Any = like.placements  # type: ignore[attr-defined]
+    return distribute_tensor(value.to(like.device), mesh, places, src_data_rank=None)  # type: ignore[attr-defined]
 
 
 def counts_of_all(own: int) -> list[int]:

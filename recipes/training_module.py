@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,11 +44,36 @@ class TrainingModule(pl.LightningModule):
         self.network, self.codec, self.loss, self.metrics, self.preset = network, codec, loss, metrics, preset
         self.decisive = decisive
         backbones.freeze(network, preset.freeze)
-        self.frozen = backbones.frozen_parts(network, preset.freeze_bn)
-        self.step_network: Any = torch.compile(network) if preset.compile else network
+        self._train(network)
+        self._own: tuple[Network, ...] = ()
         self.validation: dict[str, float] = {}
         self.lost: set[str] = set()
         self._val_loss: list[tuple[Tensor, int]] = []
+
+    def _train(self, network: Network) -> None:
+        self.network = network
+        self.frozen = backbones.frozen_parts(network, self.preset.freeze_bn)
+        self.step_network: Any = torch.compile(network) if self.preset.compile else network
+
+    def configure_model(self) -> None:
+        """Where Lightning's strategy wants a network that is shared out among the devices, train such a copy."""
+        if self.device_mesh is None or self._own:
+            return
+        from recipes import sharding
+
+        self._own = (self.network,)  # no part of this module, which would train it
+        self._train(copy.deepcopy(self.network))
+        sharding.share_out(self.network, self.device_mesh["data_parallel"])
+
+    def on_train_end(self) -> None:
+        """The task's own network gets what was learned."""
+        for network in self._own:
+            network.load_state_dict(self.weights())
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the network's weights, whole and in memory; all processes ask together."""
+        found = self.network.state_dict()
+        return {name: ranks.whole(value.detach()).cpu().clone() for name, value in found.items()}
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores for pixels, as the network gives them."""

@@ -26,7 +26,7 @@ ROWS = [
     ["classifier", "pictures"],
     ["task"],
     ["mask_losses", "mask_prediction", "contact_sheets", "comparing", "tuning", "shrinking", "launching"],
-    ["training", "callbacks", "preparing", "training_module", "features", "inference", "tiles", "data"],
+    ["training", "callbacks", "preparing", "training_module", "sharding", "features", "inference", "tiles", "data"],
     ["mask_networks", "text_networks", "onnx_networks", "backbones"],
     ["presets"],
     ["mask_examples", "mask_pairs", "mask_keys", "masks", "mask_files"],
@@ -44,7 +44,7 @@ ROWS = [
 
 # Each outside library comes in by one door, or by the few named here, each with its reason.
 DOORS = {
-    "pytorch_lightning": {"training", "training_module", "callbacks", "data"},
+    "pytorch_lightning": {"training", "training_module", "sharding", "callbacks", "data"},
     "timm": {"backbones"},
     "segmentation_models_pytorch": {"mask_networks", "mask_losses"},
     "pycocotools": {"masks", "mask_files"},
@@ -105,6 +105,7 @@ HEAVY = {
     "mask_networks",
     "onnx_networks",
     "preparing",
+    "sharding",
     "text_networks",
     "tiles",
     "training",
