@@ -122,10 +122,17 @@ def check(preset: Preset) -> None:
         )
     processes = max(preset.devices, place.local_world)
     if processes > 1:
+        check_precision(preset)
         check_devices(processes, preset.accelerator)
     total = processes * place.nodes
     if not preset.find_batch_size:
         check_batch(preset.batch_size, total)
+
+
+def check_precision(preset: Preset) -> None:
+    """Refuse numbers that the strategy cannot compute in."""
+    if preset.strategy == "fsdp" and preset.precision == "fp16":
+        raise OptionError("strategy='fsdp' goes with precision=bf16 or 32, not with fp16; take bf16, or strategy=ddp")
 
 
 def check_batch(batch_size: int, processes: int) -> None:

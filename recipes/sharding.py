@@ -10,9 +10,11 @@ from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recipes import ranks
+from recipes import backbones, ranks
 from recipes.backbones import Network
-from recipes.errors import OptionError
+from recipes.display import listed
+from recipes.errors import OptionError, printable
+from recipes.presets import Preset
 
 # Smaller parts of a network are not worth a message of their own; the part around them gathers them.
 _LEAST_SHARE = 0.01
@@ -95,6 +97,36 @@ def share_out(network: Network, mesh: Any) -> None:
     for unit in units(network):
         fully_shard(unit, mesh=mesh)
     fully_shard(network, mesh=mesh)
+
+
+def check_optimizer(preset: Preset, mesh: Any) -> None:
+    """Refuse an optimizer that cannot work on parts of weights, before the first step.
+
+    Raises:
+        OptionError: two steps of a small network do not work, or leave a state that could not be taken up again.
+    """
+    network = Network(nn.Sequential(nn.Conv2d(4, 4, 3), nn.Linear(4, 4)), {"library": "torch", "architecture": "probe"})
+    share_out(network, mesh)
+    try:
+        optimizer = backbones.optimizer(network, preset)
+        for _ in range(2):
+            for weight in network.parameters():
+                weight.grad = torch.ones_like(weight)
+            optimizer.step()
+        odd = {
+            name
+            for weight, values in optimizer.state.items()
+            for name, value in values.items()
+            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != weight.shape
+        }
+        reason = f"its state {listed(sorted(odd))} is not of the weights' shapes" if odd else ""
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = printable(str(error).partition("\n")[0] or type(error).__name__, 120)
+    if reason:
+        raise OptionError(
+            f"optimizer={preset.optimizer!r} cannot work on weights that are shared out ({reason}); take adamw or sgd, "
+            f"or strategy=ddp"
+        )
 
 
 def units(network: Network) -> list[nn.Module]:

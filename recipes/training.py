@@ -183,10 +183,12 @@ def _devices(preset: Preset) -> dict[str, Any]:
     place = ranks.here()
     if place.world == 1:
         return {"devices": preset.devices}
+    ranks.check_precision(preset)  # which a run to go on with may have settled
     return {
         "devices": place.local_world,
         "num_nodes": place.nodes,
         "strategy": _strategy(preset.strategy),
+        "inference_mode": preset.strategy != "fsdp",  # what is gathered then could not be trained with afterwards
         "use_distributed_sampler": False,  # batches are shared out by `data.Share`
     }
 

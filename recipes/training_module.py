@@ -16,13 +16,16 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from recipes import backbones, inference, ranks
+from recipes import backbones, inference, ranks, tiles
 from recipes.backbones import Network
 from recipes.codec import Codec
 from recipes.data import Batch
 from recipes.presets import Preset
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+# The side of a part of an image that is looked at for the others' sake.
+_SMALL = 32
 
 
 class TrainingModule(pl.LightningModule):
@@ -61,9 +64,11 @@ class TrainingModule(pl.LightningModule):
             return
         from recipes import sharding
 
+        mesh = self.device_mesh["data_parallel"]
+        sharding.check_optimizer(self.preset, mesh)
         self._own = (self.network,)  # no part of this module, which would train it
         self._train(copy.deepcopy(self.network))
-        sharding.share_out(self.network, self.device_mesh["data_parallel"])
+        sharding.share_out(self.network, mesh)
 
     def on_train_end(self) -> None:
         """The task's own network gets what was learned."""
@@ -119,6 +124,7 @@ class TrainingModule(pl.LightningModule):
         pixels, targets, lost = batch
         self.lost.update(lost)
         own = len(targets)
+        self._keep_up(pixels, own)
         if own:
             found = inference.scores_for(self.step_network, self.codec, pixels, targets, self.metrics.update)
         else:  # a process with nothing to do in this step goes along with the others
@@ -127,6 +133,13 @@ class TrainingModule(pl.LightningModule):
             found = self._of_all(*found)
         if len(found[1]):
             self._val_loss.append((self.loss(*found).detach(), own))
+
+    def _keep_up(self, pixels: Tensor, own: int) -> None:
+        """Look as often as those with more tiles: weights that are shared out are gathered by all processes together."""
+        if self._own and self.codec.dense:
+            looks = tiles.number(*pixels.shape[2:]) if own else 1
+            for _ in range(ranks.largest(looks) - looks):
+                inference.scores_of(self.step_network, self.codec, pixels[:, :, :_SMALL, :_SMALL])
 
     def on_validation_epoch_end(self) -> None:
         """The scores over all validation examples."""
