@@ -55,7 +55,8 @@ class KeepBest(Callback):
         rank = (_merit(pl_module), -scores["val_loss"])
         if self.best is None or rank > self.best:
             self.best, self.best_epoch = rank, epoch
-            self.state = pl_module.weights()
+            state = pl_module.network.state_dict()  # of a network that is shared out, `full_tensor` gathers the parts
+            self.state = {name: getattr(one, "full_tensor", one.detach)().cpu().clone() for name, one in state.items()}
         elif self.patience and epoch - (self.best_epoch or 0) >= self.patience:
             trainer.should_stop = True
 

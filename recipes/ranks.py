@@ -455,7 +455,7 @@ def sum_of_all(own: Tensor) -> Tensor:
 def whole(part: Tensor) -> Tensor:
     """The whole of a tensor of which each process may keep a part; all processes ask together."""
     gather = getattr(part, "full_tensor", None)
-    return gather() if gather else part  # type: ignore[no-any-return]
+    return gather() if gather else part
 
 
 def part_of(value: T, like: Tensor) -> T | Tensor:

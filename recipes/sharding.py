@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,14 +11,57 @@ from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recipes import backbones, ranks
+from recipes import backbones, inference, ranks, tiles
 from recipes.backbones import Network
+from recipes.data import Batch
 from recipes.display import listed
 from recipes.errors import OptionError, printable
 from recipes.presets import Preset
+from recipes.training_module import TrainingModule
+
+# The side of a part of an image that is looked at for the others' sake.
+_SMALL = 32
 
 # Smaller parts of a network are not worth a message of their own; the part around them gathers them.
 _LEAST_SHARE = 0.01
+
+
+class SharedOut(TrainingModule):
+    """A training module whose network is a copy in parts; the network itself gets what was learned at the end.
+
+    Args:
+        module: what is to be trained.
+    """
+
+    def __init__(self, module: TrainingModule) -> None:
+        super().__init__(module.network, module.codec, module.loss, module.metrics, module.preset, module.decisive)
+        self._own = (module.network,)  # in a tuple it is no part of this module, and is not trained
+
+    def configure_model(self) -> None:
+        """Share a copy of the network out among Lightning's devices."""
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        check_optimizer(self.preset, mesh)
+        self.network = copy.deepcopy(self._own[0])
+        share_out(self.network, mesh)
+        self.frozen = backbones.frozen_parts(self.network, self.preset.freeze_bn)
+        self.step_network = torch.compile(self.network) if self.preset.compile else self.network
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Scores of one clean batch; whoever has fewer tiles looks as often as the others, or they would wait forever:
+        all processes gather weights together.
+        """
+        pixels, targets, _ = batch
+        if self.codec.dense:
+            looks = tiles.number(*pixels.shape[2:]) if len(targets) else 1
+            for _ in range(ranks.largest(looks) - looks):
+                inference.scores_of(self.step_network, self.codec, pixels[:, :, :_SMALL, :_SMALL])
+        super().validation_step(batch, batch_idx)
+
+    def on_train_end(self) -> None:
+        """Give the network what was learned."""
+        state = self.network.state_dict()
+        self._own[0].load_state_dict({name: ranks.whole(value).cpu() for name, value in state.items()})
 
 
 class Sharded(ModelParallelStrategy):
@@ -90,8 +134,8 @@ def share_out(network: Network, mesh: Any) -> None:
     for name, weight in network.named_parameters():
         if weight.dim() == 0:
             raise OptionError(
-                f"strategy='fsdp' cannot share {network.config['architecture']} out, because {name} is a single number; "
-                f"take ddp"
+                f"strategy='fsdp' cannot share {network.config['architecture']} out, because {name} is a single "
+                f"number; take ddp"
             )
         weight.data = weight.data.contiguous()  # which is what it asks for, and channels last is not
     for unit in units(network):

@@ -78,6 +78,10 @@ def train(
     watchers += [MovingAverage(preset.ema)] if preset.ema else []
     watchers += [] if quiet else [ProgressBar(recorder)]
     watchers += [Saver(run, history)] if run else []
+    if preset.strategy == "fsdp" and ranks.world() > 1:
+        from recipes import sharding
+
+        module = sharding.SharedOut(module)
     with _quiet_lightning(), signals_put_back(), accounts.part("training"), batch_norms_agree(network):
         if preset.epochs:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +15,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from recipes import backbones, inference, ranks, tiles
+from recipes import backbones, inference, ranks
 from recipes.backbones import Network
 from recipes.codec import Codec
 from recipes.data import Batch
 from recipes.presets import Preset
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-# The side of a part of an image that is looked at for the others' sake.
-_SMALL = 32
 
 
 class TrainingModule(pl.LightningModule):
@@ -47,38 +43,11 @@ class TrainingModule(pl.LightningModule):
         self.network, self.codec, self.loss, self.metrics, self.preset = network, codec, loss, metrics, preset
         self.decisive = decisive
         backbones.freeze(network, preset.freeze)
-        self._train(network)
-        self._own: tuple[Network, ...] = ()
+        self.frozen = backbones.frozen_parts(network, preset.freeze_bn)
+        self.step_network: Any = torch.compile(network) if preset.compile else network
         self.validation: dict[str, float] = {}
         self.lost: set[str] = set()
         self._val_loss: list[tuple[Tensor, int]] = []
-
-    def _train(self, network: Network) -> None:
-        self.network = network
-        self.frozen = backbones.frozen_parts(network, self.preset.freeze_bn)
-        self.step_network: Any = torch.compile(network) if self.preset.compile else network
-
-    def configure_model(self) -> None:
-        """Where Lightning's strategy wants a network that is shared out among the devices, train such a copy."""
-        if self.device_mesh is None or self._own:
-            return
-        from recipes import sharding
-
-        mesh = self.device_mesh["data_parallel"]
-        sharding.check_optimizer(self.preset, mesh)
-        self._own = (self.network,)  # no part of this module, which would train it
-        self._train(copy.deepcopy(self.network))
-        sharding.share_out(self.network, mesh)
-
-    def on_train_end(self) -> None:
-        """The task's own network gets what was learned."""
-        for network in self._own:
-            network.load_state_dict(self.weights())
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of the network's weights, whole and in memory; all processes ask together."""
-        found = self.network.state_dict()
-        return {name: ranks.whole(value.detach()).cpu().clone() for name, value in found.items()}
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores for pixels, as the network gives them."""
@@ -124,7 +93,6 @@ class TrainingModule(pl.LightningModule):
         pixels, targets, lost = batch
         self.lost.update(lost)
         own = len(targets)
-        self._keep_up(pixels, own)
         if own:
             found = inference.scores_for(self.step_network, self.codec, pixels, targets, self.metrics.update)
         else:  # a process with nothing to do in this step goes along with the others
@@ -133,13 +101,6 @@ class TrainingModule(pl.LightningModule):
             found = self._of_all(*found)
         if len(found[1]):
             self._val_loss.append((self.loss(*found).detach(), own))
-
-    def _keep_up(self, pixels: Tensor, own: int) -> None:
-        """Look as often as those with more tiles: weights that are shared out are gathered by all processes together."""
-        if self._own and self.codec.dense:
-            looks = tiles.number(*pixels.shape[2:]) if own else 1
-            for _ in range(ranks.largest(looks) - looks):
-                inference.scores_of(self.step_network, self.codec, pixels[:, :, :_SMALL, :_SMALL])
 
     def on_validation_epoch_end(self) -> None:
         """The scores over all validation examples."""

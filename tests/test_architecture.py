@@ -26,7 +26,7 @@ ROWS = [
     ["classifier", "pictures"],
     ["task"],
     ["mask_losses", "mask_prediction", "contact_sheets", "comparing", "tuning", "shrinking", "launching"],
-    ["training", "callbacks", "preparing", "training_module", "sharding", "features", "inference", "tiles", "data"],
+    ["training", "callbacks", "preparing", "sharding", "training_module", "features", "inference", "tiles", "data"],
     ["mask_networks", "text_networks", "onnx_networks", "backbones"],
     ["presets"],
     ["mask_examples", "mask_pairs", "mask_keys", "masks", "mask_files"],
