@@ -336,6 +336,30 @@ def test_ctrl_c_stops_all_processes_and_keeps_the_best(run: subprocess.Popen[str
 
 
 @pytest.mark.slow
+def test_the_shell_shares_a_network_out(photos: Path, tmp_path: Path) -> None:
+    options = {**VIT, **CALM, "epochs": 1, "devices": 2, "strategy": "fsdp", "optimizer": "adamw"}
+    told = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value).lower())]
+    command = [
+        sys.executable,
+        "-m",
+        "recipes",
+        "fit",
+        "image-classifier",
+        str(photos),
+        "--out",
+        str(tmp_path / "model"),
+    ]
+    done = subprocess.run([*command, *told], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert recipes.load(tmp_path / "model").predict(photos / "red" / "0.png")[0].label in ("blue", "green", "red")
+    told[told.index("adamw")] = "kron"
+    done = subprocess.run([*command, "--overwrite", *told], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: optimizer='kron' cannot work on weights that are shared out (")
+
+
+@pytest.mark.slow
 def test_what_one_process_raises_is_raised_where_fit_was_called(photos: Path, capfd: Any) -> None:
     with pytest.raises(OptionError, match="there is no setting 'nonsense'"):
         ImageClassifier(**VIT).fit(photos, devices=2, nonsense=1, **CALM)
