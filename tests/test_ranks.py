@@ -352,11 +352,11 @@ def test_the_shell_shares_a_network_out(photos: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command, *told], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert recipes.load(tmp_path / "model").predict(photos / "red" / "0.png")[0].label in ("blue", "green", "red")
-    told[told.index("adamw")] = "kron"
+    told[told.index("adamw")] = "mars"
     done = subprocess.run([*command, "--overwrite", *told], env=environment(), capture_output=True, text=True)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: optimizer='kron' cannot work on weights that are shared out (")
+    assert last.startswith("error: optimizer='mars' cannot work on weights that are shared out (")
 
 
 @pytest.mark.slow

@@ -34,5 +34,5 @@ def test_a_network_without_repeated_blocks_is_one_unit() -> None:
 def test_a_weight_that_is_a_single_number_cannot_be_shared_out() -> None:
     network = Network(nn.Linear(2, 2), {"library": "timm", "architecture": "odd"})
     network.body.scale = nn.Parameter(torch.tensor(1.0))
-    with pytest.raises(OptionError, match="cannot share odd out, because body.scale is a single number; take ddp"):
+    with pytest.raises(OptionError, match=r"cannot share odd out, because body\.scale is a single number; take ddp"):
         sharding.share_out(network, None)
