@@ -74,7 +74,8 @@ def precision(network: Network, loss: Loss, data: DataModule, trainer_arguments:
         return "32"
     device = training_device(preset.accelerator)
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+        older = "32" if preset.strategy == "fsdp" else "fp16"
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else older
     steps = max(preset.epochs, 1) * math.ceil(data.views / preset.batch_size)
     if device.type != "cpu" or steps < _WORTH_TRYING or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "32"
