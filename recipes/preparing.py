@@ -213,8 +213,8 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> Tensor |
     are not looked at again; they count more. Networks without a linear last layer are left as they are.
 
     Returns:
-        The scores that the network now gives the validation examples, shape (examples, labels), if it has looked at all
-        of them just as prediction does.
+        The scores that the network gives the validation examples, shape (examples, labels), if nothing else is to be
+        trained and it has looked at all of them just as prediction does.
 
     Raises:
         OptionError: nothing else is to be trained, and the network has no linear last layer.
@@ -252,7 +252,8 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> Tensor |
         if head.bias is not None:
             head.bias.copy_(bias)
     network.cpu()
-    if held_out is None or len(held_out[0]) < len(data.splits.val) or data.preset.precision != "32":
+    settled = data.preset.epochs == 0 and data.preset.precision == "32"
+    if held_out is None or len(held_out[0]) < len(data.splits.val) or not settled:
         return None
     with torch.no_grad():
         return head(held_out[0])  # type: ignore[no-any-return]

@@ -84,7 +84,6 @@ def train(
         module = sharding.SharedOut(module)
     with _quiet_lightning(), signals_put_back(), accounts.part("training"), batch_norms_agree(network):
         if preset.epochs:
-            module.known_scores = None
             try:
                 with explained(preset):
                     trainer = make_trainer(preset, [*watchers, StopOnSignal()], trainer_arguments)
