@@ -13,8 +13,9 @@ from recipes.archives import is_archive, unpacked
 from recipes.datasets import split_sources, table_of
 from recipes.display import counted, listed
 from recipes.errors import DataError, printable
-from recipes.examples import SPLITS, subfolders
+from recipes.examples import SPLITS, Reading, subfolders
 from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
+from recipes.streams import SHARDS, Stream, head_of, is_stream, opened, shards
 from recipes.tables import Table, existing, frame_kind, is_table, read_table
 
 
@@ -27,12 +28,14 @@ class Source:
         root: the folder around it, below which files are named.
         files: the tables' own files, whose changes a later run should know of.
         notes: what was left out or guessed.
+        stream: what the table for training is the first window of, if it is one of many.
     """
 
     tables: dict[str, Table]
     root: str = ""
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stream: Stream | None = None
 
 
 class Kind(ABC):
@@ -56,19 +59,24 @@ class Kind(ABC):
         """The tables in a folder, or those that its files make."""
 
 
-def find(data: Any, kind: Kind) -> Source:
+def find(data: Any, kind: Kind, reading: Reading | None = None) -> Source:
     """The tables that data are, by split.
 
     Args:
         data: a path of a folder, a table, or a zip or tar of these; a data frame, a data set, two lists of inputs and
-            labels, a LightningDataModule; or a dict of any of these by split.
+            labels, a LightningDataModule; shards, of which a window is read; or a dict of any of these by split.
         kind: what inputs are.
+        reading: how much of a stream to read, and in which order.
 
     Raises:
         DataError: it cannot be read.
     """
     if isinstance(data, (str, os.PathLike)):
-        return _at(existing(data), kind)
+        if not SHARDS.match(os.fspath(data)) or os.path.exists(data):
+            return _at(existing(data), kind)
+        data = opened(data)
+    if is_stream(data):
+        return _window(data, kind, reading)
     notes: list[str] = []
     parts = split_sources(data, notes)
     if parts is None and isinstance(data, Mapping):
@@ -76,7 +84,7 @@ def find(data: Any, kind: Kind) -> Source:
         notes += told
         parts = {part: data[name] for part, name in names.items()}
     if parts:
-        return _joined({part: find(one, kind) for part, one in parts.items()}, notes)
+        return _joined({part: find(one, kind, reading) for part, one in parts.items()}, notes)
     columns = two_lists(data, kind)
     if columns is None and isinstance(data, (list, tuple)) and not all(isinstance(one, Mapping) for one in data):
         raise DataError(f"expected labelled {kind.thing}s, found {type(data).__name__} of {len(data)}; {kind.forms}")
@@ -94,7 +102,10 @@ def check(data: Any, kind: Kind) -> None:
         DataError: what was found instead, and what to do.
     """
     if isinstance(data, (str, os.PathLike)):
-        if os.path.isdir(path := existing(data)):
+        if SHARDS.match(os.fspath(data)) and not os.path.exists(data):
+            if not os.fspath(data).startswith("hf://"):
+                shards(os.fspath(data))
+        elif os.path.isdir(path := existing(data)):
             kind.check_folder(path)
         elif not (is_table(path) or is_archive(path)):
             raise DataError(f"{printable(path)} is a file, and neither a table nor a zip or tar; {kind.forms}")
@@ -116,6 +127,15 @@ def _at(path: str, kind: Kind) -> Source:
     return source
 
 
+def _window(data: Any, kind: Kind, reading: Reading | None) -> Source:
+    """The first window of a stream."""
+    if kind.target == "mask":
+        raise DataError("masks are not read from streams; give images and masks as a folder, a table or a data set")
+    notes: list[str] = []
+    table, stream = head_of(data, reading, notes)
+    return Source({"train": table}, notes=notes, stream=stream)
+
+
 def _file(path: str) -> Source:
     source = divided(read_table(path))
     return Source(source.tables, os.path.dirname(path), [path], source.notes)
@@ -127,7 +147,9 @@ def _joined(sources: dict[str, Source], notes: list[str]) -> Source:
     for part, table in tables.items():
         name_apart(table, part)
     files = [file for source in sources.values() for file in source.files]
-    return Source(tables, "", files, [*notes, *(note for source in sources.values() for note in source.notes)])
+    notes = [*notes, *(note for source in sources.values() for note in source.notes)]
+    stream = sources["train"].stream if "train" in sources else None
+    return Source(tables, "", files, notes, stream)
 
 
 def name_apart(table: Table, part: str) -> None:

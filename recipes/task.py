@@ -522,7 +522,7 @@ class Task(ABC):
     def reading(self, preset: Preset, thorough: bool = False) -> Reading:
         """How the task reads data: its own options, and those of the preset that govern the split."""
         left_out = names_in(self.exclude_list) if self.exclude_list else frozenset[str]()
-        return Reading(preset.val_fraction, preset.seed, self.group or "", left_out, thorough)
+        return Reading(preset.val_fraction, preset.seed, self.group or "", left_out, thorough, preset.window)
 
     # -- how it is done -----------------------------------------------------------------------------------------------
 
@@ -551,8 +551,13 @@ class Task(ABC):
         self._recipe = {
             "task": self.command,
             "recipes": recipes.__version__,
-            "data": os.path.abspath(data) if isinstance(data, (str, os.PathLike)) else None,
-            "val": os.path.abspath(val) if isinstance(val, (str, os.PathLike)) else None,
+            "data": None,
+            "val": None,
+            **{
+                name: given if "://" in str(given) else os.path.abspath(given)
+                for name, given in (("data", data), ("val", val))
+                if isinstance(given, (str, os.PathLike))
+            },
             **dataclasses.asdict(self),
             **dataclasses.asdict(preset),
         }
