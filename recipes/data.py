@@ -411,7 +411,7 @@ class DataModule(pl.LightningDataModule):
         among = among if stream.lanes % among == 0 else 1
         epoch, more = 0, False
         if trainer is not None:  # `current_epoch` is behind where a run is taken up again
-            epoch = trainer.fit_loop.epoch_progress.current.processed
+            epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
             more = epoch + 1 != trainer.max_epochs
         found = stream.window(epoch, ranks.rank(), among, more)
         self.splits.train = self.splits.train if found is None else found

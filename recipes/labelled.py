@@ -194,12 +194,14 @@ def read(
         source.tables["val"] = next(given.tables[part] for part in ("val", "train", "test") if part in given.tables)
         sources.name_apart(source.tables["val"], "val")
         notes += given.notes
+        if given.stream is not None and "val" not in given.tables:
+            notes.append(given.stream.first_alone(len(source.tables["val"])))
     rows = _rows_by_part(source, given is not None, columns, inputs, reading, regression, notes)
     if reading.left_out:
         leave_out(rows, reading.left_out, notes)
     labels = columns.label if regression else _checked_labels(rows["train"], columns, inputs, notes)
     if source.stream is not None:
-        labels = _labels_of_stream(source.stream, labels, columns, regression, reading)
+        labels = _labels_of_stream(source.stream, labels, columns, regression)
     for part, own in rows.items():
         if not regression:
             rows[part] = _known(own, labels, reading, notes)
@@ -242,6 +244,8 @@ def read_held_out(
     """
     source = sources.find(data, inputs)
     notes = source.notes
+    if source.stream is not None and len(source.tables) == 1:
+        notes.append(source.stream.first_alone(len(source.tables["train"])))
     parts: list[str] = [part for part in ("test", "val") if part in source.tables] or ["train"]
     rows = None
     for part in parts:
@@ -268,19 +272,8 @@ def read_held_out(
 # Streams
 
 
-def _labels_of_stream(
-    stream: Stream, found: tuple[str, ...], columns: Columns, regression: bool, reading: Reading
-) -> tuple[str, ...]:
-    """All labels of a stream that tells them, or those of its first window.
-
-    Raises:
-        OptionError: groups are to stay together, which nobody can see to who knows but one window.
-    """
-    if reading.group:
-        raise OptionError(
-            f"group={reading.group!r} cannot be kept: later windows of a stream may hold more of a group that is "
-            f"for validation; give val=..., and leave group out"
-        )
+def _labels_of_stream(stream: Stream, found: tuple[str, ...], columns: Columns, regression: bool) -> tuple[str, ...]:
+    """All labels of a stream that tells them, or those of its first window."""
     known = () if regression else stream.known_labels(columns.label)
     return tuple(sorted(known)) if {*found} <= {*known} else found
 

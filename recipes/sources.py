@@ -12,7 +12,7 @@ from recipes import images
 from recipes.archives import is_archive, unpacked
 from recipes.datasets import split_sources, table_of
 from recipes.display import counted, listed
-from recipes.errors import DataError, printable
+from recipes.errors import DataError, OptionError, printable
 from recipes.examples import SPLITS, Reading, subfolders
 from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
 from recipes.streams import SHARDS, Stream, head_of, is_stream, opened, shards
@@ -131,6 +131,11 @@ def _window(data: Any, kind: Kind, reading: Reading | None) -> Source:
     """The first window of a stream."""
     if kind.target == "mask":
         raise DataError("masks are not read from streams; give images and masks as a folder, a table or a data set")
+    if reading is not None and reading.group:
+        raise OptionError(
+            f"group={reading.group!r} cannot be kept: later windows of a stream may hold more of a group that is for "
+            f"validation; give val=..., and leave group out"
+        )
     notes: list[str] = []
     table, stream = head_of(data, reading, notes)
     return Source({"train": table}, notes=notes, stream=stream)
@@ -148,8 +153,10 @@ def _joined(sources: dict[str, Source], notes: list[str]) -> Source:
         name_apart(table, part)
     files = [file for source in sources.values() for file in source.files]
     notes = [*notes, *(note for source in sources.values() for note in source.notes)]
-    stream = sources["train"].stream if "train" in sources else None
-    return Source(tables, "", files, notes, stream)
+    for part, source in sources.items():
+        if source.stream is not None and part != "train":
+            notes.append(source.stream.first_alone(len(tables[part])))
+    return Source(tables, "", files, notes, sources["train"].stream if "train" in sources else None)
 
 
 def name_apart(table: Table, part: str) -> None:

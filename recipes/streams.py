@@ -103,7 +103,7 @@ def digest(source: Any) -> bytes:
 
 def is_stream(data: Any) -> bool:
     """Whether data are an IterableDataset of Hugging Face, or what `opened` makes of names."""
-    return isinstance(data, Opened) or _is_a(data, "IterableDataset", "datasets") and not hasattr(data, "__len__")
+    return isinstance(data, Opened) or (_is_a(data, "IterableDataset", "datasets") and not hasattr(data, "__len__"))
 
 
 def opened(data: Any) -> Any:
@@ -158,6 +158,8 @@ def _asked(load: Callable[[], Any], name: str) -> Any:
     library.disable_progress_bars()
     try:
         return load()
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"{printable(name)} cannot be read ({_words(error)})") from error
     finally:
@@ -177,7 +179,9 @@ def shards(name: str) -> list[str]:
             f"{counted(len(missing), 'shard')} of {len(found):,} in {printable(name)} not there: {listed(missing)}"
         )
     if not found:
-        raise DataError(f"no shard is called {printable(name)}; globs and ranges such as train-{{000..099}}.tar name them")
+        raise DataError(
+            f"no shard is called {printable(name)}; globs and ranges such as train-{{000..099}}.tar name them"
+        )
     return found
 
 
@@ -256,6 +260,10 @@ class Stream:
         if not self.paths:
             return {self.title: counted(self.number, "shard")}
         return {path: str(os.path.getsize(path)) if os.path.isfile(path) else "" for path in self.paths}
+
+    def first_alone(self, number: int) -> str:
+        """What to say where the first window is all that is used."""
+        return f"took {number:,} examples of {printable(self.title)} into memory; it has more"
 
     def known_labels(self, columns: Sequence[str]) -> tuple[str, ...]:
         """The names of all labels, where the data set tells them before they are seen."""
@@ -342,7 +350,7 @@ class Stream:
         return found
 
     def _dealt(self, times: int, lane: int) -> Any:
-        """The shards of a lane in a pass: each pass deals them anew, so that no lane is ahead of the others for long."""
+        """The shards of a lane in a pass: each pass deals them anew, so that no lane gets ahead of the others."""
         return np.random.default_rng((self.seed, times, 2)).permutation(self.number)[lane :: self.lanes]
 
     def _row(self, lane: int, shard: int, name: str) -> dict[str, Any] | None:
@@ -504,7 +512,12 @@ def _undecoded(data: Any) -> Any:
     """The data set with known columns, pictures left as they are encoded, and without what is of no use here."""
     data = data.with_format(None)
     if data.features is None:
-        data = data._resolve_features()
+        try:
+            data = data._resolve_features()
+        except Exception as error:
+            raise DataError(
+                "the stream does not know its columns; tell map what they are: ds.map(..., features=ds.features)"
+            ) from error
     features = data.features
     if heavy := [name for name, feature in features.items() if _holds(feature, _HEAVY)]:
         data = data.remove_columns(heavy)
