@@ -290,6 +290,19 @@ def test_shards_behind_an_address_give_what_files_give(tars: str, address: str) 
     assert names(there.stream.window(1, 0, 1, False)) == names(here.stream.window(1, 0, 1, False))
 
 
+@pytest.mark.slow
+def test_two_processes_end_where_one_ends(tars: str, tmp_path: Path) -> None:
+    calm: dict[str, Any] = {**WINDOW, "epochs": 2, "optimizer": "sgd", "accelerator": "cpu", "quiet": True}
+    vit = {**TINY, "backbone": "test_vit"}
+    alone = ImageClassifier(**vit).fit(tars, **calm)
+    together = ImageClassifier(**vit).fit(tars, devices=2, out=tmp_path / "model", **calm)
+    assert alone.history is not None
+    assert together.history is not None
+    for one, two in zip(alone.history.epochs, together.history.epochs, strict=True):
+        for score in ("train_loss", "val_loss"):
+            assert two[score] == pytest.approx(one[score], rel=1e-3, abs=1e-4)
+
+
 # -- a run that is taken up again --------------------------------------------------------------------------------------
 
 
