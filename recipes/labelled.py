@@ -9,7 +9,7 @@ import unicodedata
 import zlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -223,7 +223,9 @@ def read(
     splits = Splits(train, held_out, found.get("test"), notes, source.root, columns)
     splits.sources = _fingerprints([source, *([given] if given else [])], rows, inputs, splits)
     if source.stream is not None:
-        _go_on_with(source.stream, splits, inputs, reading, regression)
+        settled: dict[str, Any] = {"labels": labels, "columns": columns, "inputs": inputs, "regression": regression}
+        convert = partial(_further, **settled, left_out=reading.left_out)
+        go_on_with(source.stream, splits, convert, inputs.thing, reading)
     return splits
 
 
@@ -278,21 +280,27 @@ def _labels_of_stream(stream: Stream, found: tuple[str, ...], columns: Columns, 
     return tuple(sorted(known)) if {*found} <= {*known} else found
 
 
-def _go_on_with(stream: Stream, splits: Splits, inputs: Inputs, reading: Reading, regression: bool) -> None:
-    """Settle how later windows become examples, and say what the first one has decided."""
-    train, columns = splits.train, splits.code
+def go_on_with(
+    stream: Stream, splits: Splits, convert: Callable[[Table, Stream], Examples | None], thing: str, reading: Reading
+) -> None:
+    """Settle how later windows become examples, and say what the first one has decided.
+
+    Args:
+        stream: what the examples for training are the first window of.
+        splits: all examples that are in memory; those that are not for training are never trained on.
+        convert: makes examples of a later window.
+        thing: what an input is called.
+        reading: how the first window was read.
+    """
+    train = splits.train
     others = [own for own in (splits.val, splits.test) if own is not None]
-    held_out = {digest(source) for own in others for source in own.inputs}
-    convert = partial(
-        _further, labels=train.labels, columns=columns, inputs=inputs, regression=regression, left_out=reading.left_out
-    )
-    stream.further(len(train), train.labels, held_out, convert)
+    stream.further(len(train), train.labels, {digest(source) for own in others for source in own.inputs}, convert)
     splits.stream = stream
     splits.sources = {**(splits.sources or {}), **stream.prints}
-    what = "" if regression else f"; it has {counted(len(train.labels), 'label')}, and others are left out later"
+    what = "" if train.numeric else f"; it has {counted(len(train.labels), 'label')}, and others are left out later"
     splits.notes.append(
-        f"read {counted(reading.window, inputs.thing)} of {counted(stream.number, 'shard')} as the first window"
-        f"{what}; each epoch has the next {len(train):,}"
+        f"read {counted(reading.window, thing)} of {counted(stream.number, 'shard')} as the first window{what}; each "
+        f"epoch has the next {len(train):,}"
     )
 
 

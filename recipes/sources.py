@@ -76,7 +76,7 @@ def find(data: Any, kind: Kind, reading: Reading | None = None) -> Source:
             return _at(existing(data), kind)
         data = opened(data)
     if is_stream(data):
-        return _window(data, kind, reading)
+        return _window(data, reading)
     notes: list[str] = []
     parts = split_sources(data, notes)
     if parts is None and isinstance(data, Mapping):
@@ -127,10 +127,8 @@ def _at(path: str, kind: Kind) -> Source:
     return source
 
 
-def _window(data: Any, kind: Kind, reading: Reading | None) -> Source:
+def _window(data: Any, reading: Reading | None) -> Source:
     """The first window of a stream."""
-    if kind.target == "mask":
-        raise DataError("masks are not read from streams; give images and masks as a folder, a table or a data set")
     if reading is not None and reading.group:
         raise OptionError(
             f"group={reading.group!r} cannot be kept: later windows of a stream may hold more of a group that is for "

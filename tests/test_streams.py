@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import COLOURS, QUICK, TINY, draw_picture
+from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data import BatchSampler
 
@@ -269,6 +271,29 @@ def test_validation_may_be_shards_of_its_own(tars: str, tmp_path: Path) -> None:
     assert any("took 24 examples of" in note and "it has more" in note for note in splits.notes)
 
 
+def test_images_with_masks_come_from_shards_too(tmp_path: Path) -> None:
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"train-{shard}.tar", "w") as tar:
+            for place in range(10):
+                picture, mask = draw_picture((20, 30, 40), place + 10 * shard), np.zeros((32, 40), np.uint8)
+                mask[4:20, place : place + 15] = 1
+                picture.paste((250, 240, 0), (place, 4, place + 15, 20))
+                for ending, drawn in (("png", picture), ("mask.png", Image.fromarray(mask))):
+                    file = io.BytesIO()
+                    drawn.save(file, "PNG")
+                    member = tarfile.TarInfo(f"{shard}{place}.{ending}")
+                    member.size = len(file.getvalue())
+                    tar.addfile(member, io.BytesIO(file.getvalue()))
+    task = Segmenter(backbone="resnet18", pretrained=False, size=32)
+    splits = task.read(f"{tmp_path}/train-*.tar", None, Reading(window=10))
+    assert len(splits.train.labels) == 2
+    assert len(splits.stream.window(1, 0, 1, False)) == len(splits.train) == 8
+    settings = {**WINDOW, "window": 10, "lr": 1e-3, "quiet": True}
+    task.fit(f"{tmp_path}/train-*.tar", **settings)
+    assert task.history is not None
+    assert len(task.history.epochs) == 3
+
+
 @pytest.fixture
 def address(tars: str) -> Iterator[str]:
     """Where a server on this machine has the shards."""
@@ -419,8 +444,6 @@ def test_what_windows_cannot_keep_is_refused(tars: str) -> None:
         ImageClassifier(**TINY).fit(tars, quiet=True, sampler="balanced", **WINDOW)
     with pytest.raises(OptionError, match="window=0 cannot be"):
         Preset(window=0)
-    with pytest.raises(DataError, match="masks are not read from streams"):
-        Segmenter().read(tars, None, Reading())
 
 
 def test_shards_without_labels_are_refused(tmp_path: Path) -> None:
