@@ -105,6 +105,11 @@ def check(data: Any, kind: Kind) -> None:
         if SHARDS.match(os.fspath(data)) and not os.path.exists(data):
             if not os.fspath(data).startswith("hf://"):
                 shards(os.fspath(data))
+        elif "://" in os.fspath(data):
+            raise DataError(
+                f"{printable(data)} names no shards; they end in .tar, .parquet, .jsonl or .csv, as in "
+                f"s3://bucket/train-*.tar, or are a data set of the Hub: hf://datasets/OWNER/NAME"
+            )
         elif os.path.isdir(path := existing(data)):
             kind.check_folder(path)
         elif not (is_table(path) or is_archive(path)):

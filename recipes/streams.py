@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes import artifact
 from recipes.datasets import _HEAVY, _holds, _is_a, _picture_columns, _words
 from recipes.display import counted, listed
 from recipes.errors import DataError, printable
@@ -118,7 +119,12 @@ def opened(data: Any) -> Any:
     library = _library(f"reading {printable(name)}")
     if re.fullmatch(r"hf://datasets/[^/]+/[^/.]+[^/]*/?", name) and not _ending(name):
         owner, _, repository = name.removeprefix("hf://datasets/").strip("/").partition("/")
-        return _asked(lambda: library.load_dataset(f"{owner}/{repository}", streaming=True), name)
+
+        def fetch() -> Any:
+            artifact.check_connection(library.config.HF_ENDPOINT)
+            return library.load_dataset(f"{owner}/{repository}", streaming=True)
+
+        return _asked(fetch, name)
     paths = shards(name)
     reader, options = _READERS[_ending(name)]
     files = [path if "://" in path else glob.escape(path) for path in paths]
