@@ -154,7 +154,7 @@ def _library(what: str) -> Any:
     try:
         return importlib.import_module("datasets")
     except ImportError as error:
-        raise DataError(f"{what} needs the package datasets: pip install datasets") from error
+        raise DataError(f"{what} needs the package datasets: pip install 'torch-recipes[shards]'") from error
 
 
 def _asked(load: Callable[[], Any], name: str) -> Any:
@@ -236,7 +236,7 @@ class Stream:
         self.title = data.title if isinstance(data, Opened) else "(stream)"
         self.seed = seed
         self.data = _asked(lambda: _undecoded(data.data if isinstance(data, Opened) else data), self.title)
-        number = int(getattr(self.data, "num_shards", 0) or self.data.n_shards)
+        number = int(self.data.num_shards)
         self.names = list(map(_short, self.paths)) if len(self.paths) == number else []
         self.number = number
         self.lanes = math.gcd(number, _MOST_LANES)
