@@ -103,8 +103,8 @@ def check(data: Any, kind: Kind) -> None:
     """
     if isinstance(data, (str, os.PathLike)):
         if SHARDS.match(os.fspath(data)) and not os.path.exists(data):
-            if not os.fspath(data).startswith("hf://"):
-                shards(os.fspath(data))
+            if "://" not in os.fspath(data):
+                shards(os.path.expanduser(data))
         elif "://" in os.fspath(data):
             raise DataError(
                 f"{printable(data)} names no shards; they end in .tar, .parquet, .jsonl or .csv, as in "

@@ -117,14 +117,11 @@ def opened(data: Any) -> Any:
         return data
     name = os.path.expanduser(os.fspath(data))
     library = _library(f"reading {printable(name)}")
+    if name.startswith("hf://"):
+        _asked(lambda: artifact.check_connection(library.config.HF_ENDPOINT), name)
     if re.fullmatch(r"hf://datasets/[^/]+/[^/.]+[^/]*/?", name) and not _ending(name):
         owner, _, repository = name.removeprefix("hf://datasets/").strip("/").partition("/")
-
-        def fetch() -> Any:
-            artifact.check_connection(library.config.HF_ENDPOINT)
-            return library.load_dataset(f"{owner}/{repository}", streaming=True)
-
-        return _asked(fetch, name)
+        return _asked(lambda: library.load_dataset(f"{owner}/{repository}", streaming=True), name)
     paths = shards(name)
     reader, options = _READERS[_ending(name)]
     files = [path if "://" in path else glob.escape(path) for path in paths]
@@ -237,7 +234,7 @@ class Stream:
         self.seed = seed
         self.data = _asked(lambda: _undecoded(data.data if isinstance(data, Opened) else data), self.title)
         number = int(self.data.num_shards)
-        self.names = list(map(_short, self.paths)) if len(self.paths) == number else []
+        self.names = _names(self.paths) if len(self.paths) == number else []
         self.number = number
         self.lanes = math.gcd(number, _MOST_LANES)
         self.at = [[0, 0, 0] for _ in range(self.lanes)]  # of each lane: the pass, which of its shards, and which row
@@ -289,7 +286,7 @@ class Stream:
         found: dict[int, list[Row]] = {lane: [] for lane in range(self.lanes)}
         while (missing := most - sum(map(len, found.values()))) > 0:
             going = [lane for lane in found if not self.at[lane][0]]
-            if not going:
+            if self.failed or not going:
                 break
             shares = [len(range(place, missing, len(going))) for place in range(len(going))]
             for lane, rows in zip(going, self._of_lanes(going, shares, once=True), strict=True):
@@ -332,10 +329,10 @@ class Stream:
             return list(pool.map(lambda lane, number: self._next(lane, number, once), lanes, numbers))
 
     def _next(self, lane: int, number: int, once: bool = False) -> list[Row]:
-        """The next rows of a lane; with `once`, no more than there are in the first pass."""
+        """The next rows of a lane; with `once`, none after the first pass or after a shard that cannot be read."""
         found: list[Row] = []
         at = self.at[lane]
-        while len(found) < number and not (once and at[0]):
+        while len(found) < number and not (once and (at[0] or self.failed)):
             if self.closed or not threading.main_thread().is_alive():
                 raise _Closed
             shard = int(self._dealt(at[0], lane)[at[1]])
@@ -503,6 +500,12 @@ def _told(failed: Mapping[str, str]) -> str:
 
 def _short(path: str) -> str:
     return os.path.basename(path.rstrip("/")) or path
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """What to call shards: by their own names, or with their folders where these are not all different."""
+    names = list(map(_short, paths))
+    return names if len({*names}) == len(names) else list(paths)
 
 
 def _is_picture(feature: Any) -> bool:

@@ -412,6 +412,20 @@ def test_a_shard_that_is_cut_off_stops_the_first_window_and_not_the_others(tmp_p
         read(tars, window=48)
 
 
+def test_a_picture_that_cannot_be_read_later_is_named_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tars = draw_tars(tmp_path, 4, 8)
+    with tarfile.open(tmp_path / "train-2.tar", "a") as tar:
+        for ending, content in (("jpg", b"\xff\xd8\xff no more"), ("json", b'{"label": "red"}')):
+            member = tarfile.TarInfo(f"99999.{ending}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    ImageClassifier(**TINY).fit(tars, **{**WINDOW, "window": 16, "epochs": 5})
+    said = capsys.readouterr().err
+    assert "warning: 1 files could not be read during training: train-2.tar:99999" in said
+
+
 def test_a_stream_whose_shards_have_all_gone_ends_the_run_with_one_line(tmp_path: Path) -> None:
     tars = draw_tars(tmp_path, 2, 12)
     stream = read(tars, window=12).stream
