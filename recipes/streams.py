@@ -29,15 +29,15 @@ from recipes.errors import DataError, printable
 from recipes.examples import Examples, Reading
 from recipes.tables import Table, _columns_of, _named, _table
 
-# What a name that is no path must end in, and the reader of `datasets` for it with its options.
+# What the name of a shard ends in, and the reader of `datasets` for it with its options.
 _READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".tar": ("webdataset", {}),
-    ".tgz": ("webdataset", {}),
-    ".parquet": ("parquet", {}),
-    ".jsonl": ("json", {}),
-    ".ndjson": ("json", {}),
-    ".csv": ("csv", {"keep_default_na": False}),  # a text may be called NA
-    ".tsv": ("csv", {"keep_default_na": False, "sep": "\t"}),
+    ".tar": ("WebDataset", {}),
+    ".tgz": ("WebDataset", {}),
+    ".parquet": ("Parquet", {}),
+    ".jsonl": ("Json", {}),
+    ".ndjson": ("Json", {}),
+    ".csv": ("Csv", {"keep_default_na": False}),  # a text may be called NA
+    ".tsv": ("Csv", {"keep_default_na": False, "sep": "\t"}),
 }
 
 #: A name that can only mean shards: a glob, a range in braces or an address, with the ending of one; or a data set of
@@ -123,22 +123,28 @@ def opened(data: Any) -> Any:
         owner, _, repository = name.removeprefix("hf://datasets/").strip("/").partition("/")
         return _asked(lambda: library.load_dataset(f"{owner}/{repository}", streaming=True), name)
     paths = shards(name)
-    reader, options = _READERS[_ending(name)]
-    files = [path if "://" in path else glob.escape(path) for path in paths]
-
-    def load() -> Any:
-        return library.load_dataset(reader, data_files=files, split="train", streaming=True, **options)
-
-    return Opened(_asked(load, paths[0]), paths, name)
+    return Opened(_asked(lambda: _shard(paths[0]), paths[0]), paths, name)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A data set with the names of its shards."""
+    """Shards by their names, each of which is opened when its turn comes; `data` is the first one."""
 
     data: Any
     paths: list[str]
     title: str
+
+
+def _shard(path: str, features: Any = None) -> Any:
+    """One shard as a data set, with these features where its reader would have to guess them.
+
+    The library's `load_dataset` would tell its hub of each call, also where nothing is to come from there.
+    """
+    name, options = _READERS[_ending(path)]
+    known = {"features": features} if name == "WebDataset" and features is not None else {}
+    module = importlib.import_module(f"datasets.packaged_modules.{name.lower()}.{name.lower()}")
+    files = {"train": [path if "://" in path else glob.escape(path)]}
+    return getattr(module, name)(data_files=files, **options, **known).as_streaming_dataset(split="train")
 
 
 def _ending(name: str) -> str:
@@ -232,11 +238,12 @@ class Stream:
         self.paths = data.paths if isinstance(data, Opened) else []
         self.title = data.title if isinstance(data, Opened) else "(stream)"
         self.seed = seed
-        self.data = _asked(lambda: _undecoded(data.data if isinstance(data, Opened) else data), self.title)
-        number = int(self.data.num_shards)
-        self.names = _names(self.paths) if len(self.paths) == number else []
-        self.number = number
-        self.lanes = math.gcd(number, _MOST_LANES)
+        whole = data.data if isinstance(data, Opened) else data
+        self.data = _asked(lambda: _undecoded(_with_features(whole)), self.title)
+        self.features = self.data.features if whole.features is None else whole.features
+        self.number = len(self.paths) or int(self.data.num_shards)
+        self.names = _names(self.paths)
+        self.lanes = math.gcd(self.number, _MOST_LANES)
         self.at = [[0, 0, 0] for _ in range(self.lanes)]  # of each lane: the pass, which of its shards, and which row
         self.failed: dict[str, str] = {}
         self.left_out: Counter[str] = Counter()
@@ -249,6 +256,7 @@ class Stream:
         self.held_out: set[bytes] = set()
         self._idle = [0] * self.lanes
         self._rows: dict[int, Iterator[Any]] = {}
+        self._deals: dict[int, tuple[int, list[int]]] = {}
         self._current: tuple[int, Examples | None] = (0, None)
         self._starts: dict[int, list[list[int]]] = {}
         self._ahead: Future[Examples] | None = None
@@ -335,7 +343,7 @@ class Stream:
         while len(found) < number and not (once and (at[0] or self.failed)):
             if self.closed or not threading.main_thread().is_alive():
                 raise _Closed
-            shard = int(self._dealt(at[0], lane)[at[1]])
+            shard = self._dealt(at[0], lane)[at[1]]
             name = self.names[shard] if self.names else f"shard {shard + 1}"
             row = self._row(lane, shard, name)
             if row is not None:
@@ -352,21 +360,27 @@ class Stream:
                 at[:] = [at[0] + 1, 0, 0]
         return found
 
-    def _dealt(self, times: int, lane: int) -> Any:
+    def _dealt(self, times: int, lane: int) -> list[int]:
         """The shards of a lane in a pass: each pass deals them anew, so that no lane gets ahead of the others."""
-        return np.random.default_rng((self.seed, times, 2)).permutation(self.number)[lane :: self.lanes]
+        if self._deals.get(lane, (-1, []))[0] != times:
+            order = np.random.default_rng((self.seed, times, 2)).permutation(self.number)
+            self._deals[lane] = (times, order[lane :: self.lanes].tolist())
+        return self._deals[lane][1]
 
     def _row(self, lane: int, shard: int, name: str) -> dict[str, Any] | None:
         """The next row of a lane's shard; None at its end, also where that comes too soon."""
         try:
             if lane not in self._rows:
-                own = self.data.shard(self.number, shard)
+                if self.paths:
+                    own = _undecoded(_asked(lambda: _shard(self.paths[shard], self.features), name))
+                else:
+                    own = self.data.shard(self.number, shard)
                 self._rows[lane] = iter(own.skip(self.at[lane][2]) if self.at[lane][2] else own)
             row: dict[str, Any] | None = next(self._rows[lane], None)
             if row is None and self.names:
                 _refuse_cut(self.paths[shard])
         except Exception as error:
-            self.failed[name] = str(error) if isinstance(error, DataError) else _words(error)
+            self.failed[name] = _reason(error)
             row = None
         if row is None:
             self._rows.pop(lane, None)
@@ -502,6 +516,12 @@ def _short(path: str) -> str:
     return os.path.basename(path.rstrip("/")) or path
 
 
+def _reason(error: Exception) -> str:
+    """Why a shard cannot be read, without its name, which stands before it."""
+    cause = error.__cause__ if isinstance(error, DataError) and error.__cause__ else error
+    return str(cause) if isinstance(cause, DataError) else _words(cause)  # type: ignore[arg-type]
+
+
 def _names(paths: Sequence[str]) -> list[str]:
     """What to call shards: by their own names, or with their folders where these are not all different."""
     names = list(map(_short, paths))
@@ -517,20 +537,27 @@ def _encoded(cell: Any) -> Any:
     return cell["bytes"] if isinstance(cell, Mapping) and cell.get("bytes") is not None else cell
 
 
-def _undecoded(data: Any) -> Any:
-    """The data set with known columns, pictures left as they are encoded, and without what is of no use here."""
+def _with_features(data: Any) -> Any:
+    """The data set with columns that are known."""
     data = data.with_format(None)
-    if data.features is None:
-        try:
-            data = data._resolve_features()
-        except Exception as error:
-            raise DataError(
-                "the stream does not know its columns; tell map what they are: ds.map(..., features=ds.features)"
-            ) from error
-    features = data.features
+    if data.features is not None:
+        return data
+    try:
+        return data._resolve_features()
+    except Exception as error:
+        if not str(error).startswith("Could not convert"):  # pictures, say
+            raise
+        raise DataError(
+            "the stream does not know its columns; tell map what they are: ds.map(..., features=ds.features)"
+        ) from error
+
+
+def _undecoded(data: Any) -> Any:
+    """The data set with pictures left as they are encoded, and without what is of no use here."""
+    features = data.features or {}
     if heavy := [name for name, feature in features.items() if _holds(feature, _HEAVY)]:
         data = data.remove_columns(heavy)
-    for name in _picture_columns(data):
+    for name in _picture_columns(data) if features else ():
         data = data.cast_column(name, type(features[name])(decode=False))
     return data
 
