@@ -105,8 +105,10 @@ def train(
     module.network.cpu().eval().requires_grad_(True)
     if lost := set().union(*ranks.gathered(module.lost)):
         say(f"warning: {len(lost)} files could not be read during training: {listed(sorted(lost))}")
-    for line in data.splits.stream.summary() if data.splits.stream is not None else ():
-        say(f"warning: {line}", always=True)
+    if data.splits.stream is not None:
+        told = ranks.gathered(data.splits.stream.summary())  # the same of all, or each of its own lanes
+        for line in dict.fromkeys(line for lines in told for line in lines):
+            say(f"warning: {line}")
     return history
 
 
