@@ -63,7 +63,8 @@ _KEYS = ("__key__", "__url__")
 # So many of the examples that are left out are named.
 _NAMED = 3
 
-_COUNTING = threading.Lock()  # lanes are read on several threads
+# Lanes are read on several threads; where the library opens files, it does not work on several (tqdm's lock).
+_COUNTING, _OPENING = threading.Lock(), threading.RLock()
 
 Row = tuple[str, dict[str, Any]]
 
@@ -163,17 +164,18 @@ def _library(what: str) -> Any:
 def _asked(load: Callable[[], Any], name: str) -> Any:
     """What the library opens; what it raises is told in one line."""
     library = _library(name)
-    shown = not library.are_progress_bars_disabled()
-    library.disable_progress_bars()
-    try:
-        return load()
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"{printable(name)} cannot be read ({_words(error)})") from error
-    finally:
-        if shown:
-            library.enable_progress_bars()
+    with _OPENING:
+        shown = not library.are_progress_bars_disabled()
+        library.disable_progress_bars()
+        try:
+            return load()
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{printable(name)} cannot be read ({_words(error)})") from error
+        finally:
+            if shown:
+                library.enable_progress_bars()
 
 
 def shards(name: str) -> list[str]:
