@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -366,6 +366,8 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(self, splits: Splits, codec: Codec, preset: Preset) -> None:
         super().__init__()
+        if splits.stream is not None:  # others may be fitted on the same splits
+            splits = replace(splits, stream=splits.stream.anew())
         self.splits, self.codec, self.preset = splits, codec, preset
         self.workers = loader_workers(preset.workers, preset.accelerator)
         self._stand_in: Batch | None = None

@@ -7,6 +7,7 @@ lanes in each pass, a lane reads its own one after the other, and all lanes give
 from __future__ import annotations
 
 import contextlib
+import copy
 import glob
 import hashlib
 import importlib
@@ -261,6 +262,7 @@ class Stream:
         self._deals: dict[int, tuple[int, list[int]]] = {}
         self._current: tuple[int, Examples | None] = (0, None)
         self._starts: dict[int, list[list[int]]] = {}
+        self._begins: list[list[int]] = []
         self._ahead: Future[Examples] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -307,6 +309,7 @@ class Stream:
             raise DataError(f"the shard {printable(name)} cannot be read ({reason}); repair it, or take it away")
         if not rows:
             raise DataError(f"{counted(self.number, 'shard')} of {printable(self.title)} and no example in them")
+        self._begins = [list(at) for at in self.at]
         self._starts[1] = [list(at) for at in self.at]
         return self.table(rows), all(at[0] for at in self.at)
 
@@ -447,7 +450,15 @@ class Stream:
         """Begin the window of this epoch at these places."""
         self._rows, self._ahead, self._current = {}, None, (epoch - 1, None)
         self.at = [list(at) for at in lanes]
-        self._starts[epoch] = [list(at) for at in lanes]
+        self._starts = {epoch: [list(at) for at in lanes]}
+
+    def anew(self) -> Stream:
+        """The same stream for another run, after its first window; what was settled and read is shared."""
+        found = copy.copy(self)
+        found.failed, found.left_out, found.out = {}, Counter(), {}
+        found._idle, found._deals = [0] * self.lanes, {}
+        found.go_on(1, self._begins)
+        return found
 
     def close(self) -> None:
         """Read no further window."""

@@ -22,7 +22,7 @@ from pytorch_lightning.callbacks import Callback
 from torch.utils.data import BatchSampler
 
 from recipes import ImageClassifier, ImageRegressor, Segmenter, TextClassifier
-from recipes.data import EpochSampler, Share
+from recipes.data import DataModule, EpochSampler, Share
 from recipes.errors import DataError, OptionError
 from recipes.examples import Examples, Reading, Splits
 from recipes.presets import Preset
@@ -132,6 +132,20 @@ def test_each_example_comes_once_in_a_pass_and_validation_never(tars: str) -> No
     assert all(rounds - 1.5 <= number <= rounds + 1.5 for number in seen.values())
     splits = read(tars, window=18)  # of which two are less than a pass
     assert not {*names(splits.train), *names(splits.val)}.intersection(names(splits.stream.window(1, 0, 1, False)))
+
+
+def test_splits_that_were_read_once_may_be_trained_on_several_times(tars: str) -> None:
+    task, preset = ImageClassifier(**TINY), Preset()
+    splits = task.read(tars, None, Reading(window=24))
+    first = splits.train.called()
+    codec, _ = task.make(splits, preset)
+    each = []
+    for _ in range(2):
+        data = DataModule(splits, codec, preset)
+        each.append([names(data.splits.stream.window(epoch, 0, 1, False)) for epoch in (1, 2)])
+        assert data.splits is not splits
+        assert splits.train.called() == first
+    assert each[0] == each[1]
 
 
 def test_a_stream_that_fits_into_one_window_is_an_ordinary_set(tars: str) -> None:
