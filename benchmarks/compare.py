@@ -3,7 +3,9 @@
     RECIPES_SHARED=... python benchmarks/compare.py [--set clothing10] [--size 224] [--images N] [BACKBONE ...]
 
 The weights are random where none are at hand: they change the scores, which are not the point here, and no time. The
-features are computed, none come from the cache. Of the fine-tuning (preset `default`) one epoch is measured together
+features are computed, none come from the cache. The pictures are read (each is decoded once, to see whether it is whole
+and a copy of another) before the first backbone is fitted; `head` is what its looks at the pictures take, decoding
+included. Of the fine-tuning (preset `default`) one epoch is measured together
 with all that happens once (reading, the last layer, scoring), and once more with two; an epoch is the difference, and
 the whole run is one epoch and all further ones at that price.
 """
@@ -64,9 +66,17 @@ def main() -> None:
         print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {data.name}", flush=True)
         task = ImageClassifier(pretrained=False, size=asked.size)
         began = clocks()
-        comparison = task.compare(data, backbones=asked.names, cache=False)
+        splits = task.read(data, None, task.reading(task.presets["quick"]))
+        reading = since(began)
+        comparison = task.compare(splits, backbones=asked.names, cache=False)
         all_five = since(began)
         comparison.show(sys.stdout)
+        print(f"reading, once for all: {reading[0]:.1f} s by the clock, {reading[1]:.1f} s of the processor; then")
+        for row in comparison.rows:
+            parts = ", ".join(f"{name} {spent:.1f}" for name, spent in row.parts.items())
+            print(f"  {row.backbone:<24}{row.seconds or 0:>7.1f} s by the clock: {row.error or parts}")
+        rest = all_five[0] - reading[0] - sum(row.seconds or 0.0 for row in comparison.rows)
+        print(f"  {'timing predictions':<24}{rest:>7.1f} s by the clock")
         slowest = max(comparison.rows, key=lambda row: row.seconds or 0.0).backbone
 
         def seconds(epochs: int) -> list[float]:

@@ -260,6 +260,9 @@ def together(accounts: Sequence[Account]) -> Account:
     }
     if accounts[0].peak_gpu_memory is not None:
         figures["peak_gpu_memory"] = sum(one.peak_gpu_memory or 0 for one in accounts)
+    first = accounts[0].energy_wh
+    scale = figures["energy_wh"] / first if first else 1.0  # the others wait no longer than the first one does
+    figures["saved"] = tuple(dataclasses.replace(one, energy_wh=one.energy_wh * scale) for one in accounts[0].saved)
     figures["assumed"] = f"{accounts[0].assumed}, in the first of {len(accounts)} processes"
     return dataclasses.replace(accounts[0], seconds=max(one.seconds for one in accounts), **figures)
 

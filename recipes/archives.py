@@ -679,6 +679,7 @@ def _look(folder: str) -> tuple[list[str], bool, bool]:
     """The folders in a folder, and whether there are pictures and tables."""
     with os.scandir(folder) as found:
         entries = [entry for entry in found if not images.ignored(entry.name)]
-    files = [entry for entry in entries if entry.is_file()]
+    files = [entry for entry in entries if images.is_file(entry)]
     pictures = any(images.looks_like_picture(entry.path) for entry in files)
-    return [entry.name for entry in entries if entry.is_dir()], pictures, any(is_table(entry.name) for entry in files)
+    folders = [entry.name for entry in entries if images.is_folder(entry)]
+    return folders, pictures, any(is_table(entry.name) for entry in files)

@@ -524,14 +524,7 @@ def read_weights(folder: Path, expected: str) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        _check_regular(folder / WEIGHTS)
-        content = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{printable(folder)} is damaged: {WEIGHTS} cannot be read ({error.strerror})") from error
-    if digest(content) != expected:
-        raise ModelError(f"{printable(folder)} is damaged: {WEIGHTS} is not the file that {MANIFEST} was written for")
-    try:
-        return load(content)
+        return load(_intact(folder, WEIGHTS, expected))
     except SafetensorError as error:
         raise ModelError(f"{printable(folder / WEIGHTS)} is damaged ({printable(str(error), 80)})") from error
 
@@ -542,13 +535,17 @@ def read_graph(folder: Path, expected: str) -> bytes:
     Raises:
         ModelError: the file is missing, damaged, or another one.
     """
+    return _intact(folder, ONNX, expected)
+
+
+def _intact(folder: Path, name: str, expected: str) -> bytes:
     try:
-        _check_regular(folder / ONNX)
-        content = (folder / ONNX).read_bytes()
+        _check_regular(folder / name)
+        content = (folder / name).read_bytes()
     except OSError as error:
-        raise ModelError(f"{printable(folder)} is damaged: {ONNX} cannot be read ({error.strerror})") from error
+        raise ModelError(f"{printable(folder)} is damaged: {name} cannot be read ({error.strerror})") from error
     if digest(content) != expected:
-        raise ModelError(f"{printable(folder)} is damaged: {ONNX} is not the file that {MANIFEST} was written for")
+        raise ModelError(f"{printable(folder)} is damaged: {name} is not the file that {MANIFEST} was written for")
     return content
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.callbacks.weight_averaging import WeightAveraging
 from pytorch_lightning.plugins.io import CheckpointIO
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -56,7 +55,8 @@ class KeepBest(Callback):
         rank = (_merit(pl_module), -scores["val_loss"])
         if self.best is None or rank > self.best:
             self.best, self.best_epoch = rank, epoch
-            self.state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+            state = pl_module.network.state_dict()  # of a network that is shared out, `full_tensor` gathers the parts
+            self.state = {name: getattr(one, "full_tensor", one.detach)().cpu().clone() for name, one in state.items()}
         elif self.patience and epoch - (self.best_epoch or 0) >= self.patience:
             trainer.should_stop = True
 
@@ -84,27 +84,66 @@ def _merit(module: TrainingModule) -> float:
     return -score if less else score
 
 
-class MovingAverage(WeightAveraging):
+class MovingAverage(Callback):
     """An exponential moving average of the weights, which is what validation sees and what is kept.
 
     The decay rises from 0.1 to its full value, `min(decay, (1 + n) / (10 + n))` after n steps, so that a short run is
-    not held back by where it began.
+    not held back by where it began. Lightning's own callback cannot average a network that is shared out.
     """
 
     def __init__(self, decay: float) -> None:
-        def averaged(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-            if not average.is_floating_point():
-                return current
-            return torch.lerp(current, average, min(decay, (1 + int(steps)) / (10 + int(steps))))
+        self.decay = decay
+        self.steps = 0
+        self.average: dict[str, Tensor] = {}
 
-        super().__init__(avg_fn=averaged)
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"steps": self.steps, "average": {name: ranks.whole(value) for name, value in self.average.items()}}
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Not yet: the averaged weights stay until they have been kept."""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What a checkpoint gives back."""
+        self.steps, self.average = state_dict["steps"], state_dict["average"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring what a checkpoint gave back to where the weights are."""
+        for name, value in _values(pl_module) if self.average else ():
+            self.average[name] = ranks.part_of(self.average[name], value).to(value.device)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Count what the step has changed."""
+        if trainer.global_step == self.steps:
+            return  # gradients are still being summed
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.steps = trainer.global_step
+        for name, value in _values(pl_module):
+            if name in self.average and value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name] = value.clone()
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The averaged weights, until they have been kept."""
+        self._swap(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Back to the weights in training."""
-        super().on_validation_epoch_end(trainer, pl_module)
+        self._swap(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The averaged weights are what was learned."""
+        self._swap(pl_module)
+
+    def _swap(self, pl_module: pl.LightningModule) -> None:
+        for name, value in _values(pl_module) if self.average else ():
+            other = value.clone()
+            value.copy_(self.average[name])
+            self.average[name] = other
+
+
+def _values(pl_module: pl.LightningModule) -> list[tuple[str, Tensor]]:
+    """The network's weights and figures; to change them is to change the network."""
+    assert isinstance(pl_module, TrainingModule)
+    return [(name, value.detach()) for name, value in pl_module.network.state_dict().items()]
 
 
 class Recorder(Callback):

@@ -14,13 +14,14 @@ from itertools import cycle, islice
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from recipes import presets
+from recipes.candidates import give_back_memory, read, split_names, with_backbone
 from recipes.display import console, say, table
 from recipes.errors import DataError, OptionError, RecipesError, printable
 from recipes.presets import Preset
 from recipes.results import plain_cell, shown
-from recipes.tuning import free_memory, split_names, with_backbone
 
 if TYPE_CHECKING:
+    from recipes.examples import Splits
     from recipes.task import Task
 
 # Single predictions that are timed after the first one, which warms up, and how many seconds they may take.
@@ -42,7 +43,8 @@ class Compared:
         megabytes: size of the fitted network's weights, in 1,000,000 bytes.
         parameters: how many numbers it has learnt.
         licence: of the pretrained weights: what their library says, `unknown`, or `no weights`.
-        seconds: how long the fit took.
+        seconds: how long the fit took; the data are read once, before the first.
+        parts: what these seconds went into, by name, such as `preparing`, `head` and `scoring`.
         scores: all validation scores by name.
         recipe: all options and settings of the fit, as its `recipe.yaml` would have them.
         error: why it could not be compared, or None.
@@ -56,6 +58,7 @@ class Compared:
     parameters: int | None = None
     licence: str | None = None
     seconds: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict, repr=False)
     scores: Mapping[str, float] = field(default_factory=dict, repr=False)
     recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
     error: str | None = None
@@ -92,7 +95,7 @@ class Comparison:
         """A row for each backbone, as spreadsheets read it."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        names = [item.name for item in dataclasses.fields(Compared) if item.name not in ("scores", "recipe")]
+        names = [item.name for item in dataclasses.fields(Compared) if item.name not in ("parts", "scores", "recipe")]
         writer.writerow([self.score if name == "score" else name for name in names])
         writer.writerows([plain_cell(name, getattr(row, name)) for name in names] for row in self.rows)
         return file.getvalue()
@@ -124,39 +127,42 @@ class Comparison:
 def compare(
     task: Task,
     data: Any,
-    val: Any = None,
+    val: Any,
     *,
     backbones: str | Sequence[str],
-    by: Literal["score", "latency"] = "score",
-    preset: str | Preset = "quick",
-    quiet: bool = False,
-    **settings: Any,
+    by: Literal["score", "latency"],
+    preset: str | Preset,
+    quiet: bool,
+    settings: Mapping[str, Any],
 ) -> Comparison:
-    """Rank backbones; `Task.compare` says what the arguments are."""
+    """Rank backbones; `Task.compare` says what the arguments are, and has their defaults."""
     names = split_names(backbones)
     if not names:
         raise OptionError("expected networks to compare: backbones=a,b,c (--backbones a,b,c)")
     if by not in ("score", "latency"):
         raise OptionError(f"by is score or latency, found {printable(repr(by), 40)}")
     presets.find(preset, settings, task.presets)  # what no preset has is refused once, and not by each backbone
-    inputs: list[Any] = []
+    splits: Splits | None = None
     rows: list[Compared] = []
     score, less = task.decisive, False
     for place, name in enumerate(names, 1):
         one = None
         try:
             one = with_backbone(task, name)
-            row = _fitted(one, name, data, val, preset, settings)
-            inputs = inputs or _inputs(one, data, val, presets.find(preset, settings, one.presets))
+            chosen = presets.find(preset, settings, one.presets)
+            one.check(data, chosen)  # a backbone that does not exist is told before the data are read
+            if splits is None or splits.reading != one.reading(chosen):
+                splits = _read(one, data, val, chosen)
+            row = _fitted(one, name, splits, chosen)
             score, less = one.decisive, one.less_is_better
-            row = _measured(one, row, inputs)
+            row = _measured(one, row, splits.val.inputs[:_IN_BATCHES])
         except DataError:  # another backbone would not help
             raise
         except Exception as error:  # each library refuses in its own way, and the others still run
             reason = str(error) if isinstance(error, RecipesError) else f"{type(error).__name__}: {error}"
             row = Compared(name, error=" ".join(reason.split()))
         one = None
-        free_memory()
+        give_back_memory()
         rows.append(row)
         if not quiet:
             say(f"{place}/{len(names)}  {printable(name)}  {_told(row, score)}")
@@ -174,17 +180,27 @@ def _told(row: Compared, score: str) -> str:
     return f"{score} {shown(row.score or 0.0)}  {row.latency_ms:.1f} ms  fitted in {row.seconds:.0f} s"
 
 
-def _fitted(task: Task, name: str, data: Any, val: Any, preset: str | Preset, settings: Mapping[str, Any]) -> Compared:
+def _read(task: Task, data: Any, val: Any, preset: Preset) -> Splits:
+    """The examples that all backbones share.
+
+    Raises:
+        DataError: there are none to compare them on.
+    """
+    splits = read(task, data, val, preset)
+    if not len(splits.val):
+        raise DataError("the data have no examples for validation, which backbones are compared on; give some with val")
+    return splits
+
+
+def _fitted(task: Task, name: str, splits: Splits, preset: Preset) -> Compared:
     """Fit a backbone; its scores, and what it weighs."""
     began = time.perf_counter()
-    task.fit(data, val, preset=preset, quiet=True, **settings)
+    task.fit(splits, preset=preset, quiet=True)
     seconds = time.perf_counter() - began
     assert task.history is not None
     assert task.network is not None
     if task.history.stopped:
         raise KeyboardInterrupt
-    if not task._scores:
-        raise DataError("the data have no examples for validation, which backbones are compared on; give some with val")
     weights = task.network.native_state().values()
     return Compared(
         name,
@@ -193,14 +209,10 @@ def _fitted(task: Task, name: str, data: Any, val: Any, preset: str | Preset, se
         parameters=sum(value.numel() for value in task.network.parameters()),
         licence=_licence(task, name),
         seconds=round(seconds, 1),
+        parts=task.account.parts if task.account else {},
         scores=task._scores,
         recipe=task._recipe,
     )
-
-
-def _inputs(task: Task, data: Any, val: Any, preset: Preset) -> list[Any]:
-    """A few of the validation examples' inputs."""
-    return task.read(data, val, task.reading(preset)).val.inputs[:_IN_BATCHES]
 
 
 def _measured(task: Task, row: Compared, inputs: Sequence[Any]) -> Compared:

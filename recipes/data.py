@@ -49,7 +49,7 @@ def label_weights(examples: Examples, preset: Preset) -> Tensor | None:
     """
     if preset.class_weights == "none":
         return None
-    _refuseare_numbers(examples, "class_weights", preset.class_weights)
+    _refuse_numbers(examples, "class_weights", preset.class_weights)
     counts = torch.tensor(examples.counts(), dtype=torch.float32)
     if preset.class_weights == "balanced":
         weights = counts.sum() / (len(counts) * counts)
@@ -62,7 +62,7 @@ def label_weights(examples: Examples, preset: Preset) -> Tensor | None:
     return weights
 
 
-def _refuseare_numbers(examples: Examples, name: str, value: str) -> None:
+def _refuse_numbers(examples: Examples, name: str, value: str) -> None:
     if are_numbers(examples):
         raise OptionError(f"{name}={value!r} is for labels, and these examples have numbers; leave it out")
 
@@ -90,7 +90,7 @@ class Balance:
         Raises:
             OptionError: there are no labels.
         """
-        _refuseare_numbers(examples, "sampler", "balanced")
+        _refuse_numbers(examples, "sampler", "balanced")
         rarity, none = np.asarray(examples.counts(), np.int64), len(examples.labels)
         shown = _labels_shown(examples)
         if shown is None:
@@ -373,7 +373,7 @@ class DataModule(pl.LightningDataModule):
         self._stand_in: Batch | None = None
         self._numbers: dict[int, int] = {}
         if preset.sampler == "balanced":
-            _refuseare_numbers(splits.train, "sampler", preset.sampler)
+            _refuse_numbers(splits.train, "sampler", preset.sampler)
             if splits.stream is not None:
                 raise OptionError(
                     "sampler='balanced' would draw from one window of the stream again and again; take "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import zlib
 from collections import Counter
@@ -17,7 +18,7 @@ import numpy as np
 from recipes import images
 from recipes.codec import Codec, cores
 from recipes.display import console, counted, listed
-from recipes.errors import DataError, printable
+from recipes.errors import DataError, OptionError, printable
 from recipes.findings import Finding
 
 S = TypeVar("S")
@@ -154,6 +155,26 @@ class Splits:
     code: Any = None  # how masks are read, or which columns of a table hold texts
     sources: dict[str, str] | None = None  # name and fingerprint of what was read, where examples are not files
     stream: Any = None  # a `streams.Stream`, where `train` is but the first window of one
+    reading: Reading | None = None  # how they were read
+    paths: tuple[str | None, ...] = (None, None)  # where the data and those for validation lie, if they lie anywhere
+
+    def again(self, val: Any, reading: Reading) -> Splits:
+        """The same examples for another run, which makes notes of its own and looks anew whether files have changed.
+
+        Raises:
+            OptionError: the run would read them in another way, so that its recipe would not tell the truth.
+        """
+        if val is not None:
+            raise OptionError("these examples were read with some for validation; leave val away, or read them with it")
+        if self.reading not in (None, reading):
+            words = {"fraction": "val_fraction", "left_out": "exclude_list"}
+            before, now = dataclasses.asdict(self.reading), dataclasses.asdict(reading)
+            others = listed(words.get(name, name) for name in before if before[name] != now[name])
+            raise OptionError(
+                f"these examples were read with another {others}; read them again: "
+                f"task.read(data, val, task.reading(preset))"
+            )
+        return dataclasses.replace(self, notes=[*self.notes])
 
     def record(self) -> dict[str, list[str]]:
         """Which file was in which split, by name below the data's folder where it lies there."""

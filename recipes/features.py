@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -33,12 +34,12 @@ _MOST_BYTES = 2 * 2**30
 def features(
     network: Network,
     examples: Examples,
-    view: View = "as it is",
+    views: Sequence[View] = ("as it is",),
     *,
     data: DataModule,
     quiet: bool = True,
     weights: str | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> list[tuple[Tensor, Tensor]]:
     """What the last layer is given for each example, shape (examples, width), and the targets, on the CPU.
 
     It depends on the weights, the preparation and the files alone. So it is kept in the user's cache under a key of
@@ -47,47 +48,60 @@ def features(
     Args:
         network: the network, in evaluation mode.
         examples: the examples.
-        view: each picture as it is, mirrored, or in the augmented view of this number.
+        views: each picture as it is, mirrored, or in the augmented view of this number.
         data: where batches come from.
         quiet: show no progress.
         weights: the `weights_digest` of the network, where it is known already.
+
+    Returns:
+        A pair for each view.
     """
-    kept = None
+    kept = dict[View, Path | None].fromkeys(views)
     if data.preset.cache:
-        kept = _place(weights or weights_digest(network), network, data, examples, view)
-    found, took = _loaded(kept) if kept else (None, 0.0)
-    if found is not None and len(found) == len(examples):
-        accounts.looked(0.0, found=took)
-        return found, torch.tensor(np.array([data.codec.target(target) for target in examples.targets]))
-    began = time.perf_counter()
-    varied = isinstance(view, int)
-    encoded = EncodedExamples(examples, data.codec, data.preset if varied else None)
-    batches = data.loader(encoded, [(view, place) for place in range(len(examples))] if varied else None)
-    shown = track(batches, f"looking at {data.codec.things}", console=console(), transient=True, disable=quiet)
-    computed, targets = _computed(network, shown, view == "mirrored", data.preset.precision)
-    if data.codec.ragged:  # batches are of similar length; the examples' own order is what is kept
-        order = torch.tensor([place for batch in batches.batch_sampler or () for place in batch]).argsort()
-        computed, targets = computed[order], targets[order]
-    took = time.perf_counter() - began
-    accounts.saw(len(computed))
-    accounts.looked(took)
-    if kept and len(computed) == len(examples):  # all of them could be read
-        _keep(kept, computed, took)
-    return computed, targets
+        digest = weights or weights_digest(network)
+        kept = {view: _place(digest, network, data, examples, view) for view in views}
+    found = {view: pair for view, path in kept.items() if path and (pair := _loaded(path, examples, data)) is not None}
+    missing = [view for view in views if view not in found]
+    # A file is opened once for both plain views of it.
+    plain: list[View] = [view for view in missing if not isinstance(view, int)]
+    passes = [plain] + [[view] for view in missing if isinstance(view, int)]
+    for together in filter(None, passes):
+        began = time.perf_counter()
+        computed = _computed(network, examples, together, data, quiet)
+        took = (time.perf_counter() - began) / len(together)
+        for view, pair in zip(together, computed, strict=True):
+            found[view] = pair
+            accounts.saw(len(pair[0]))
+            accounts.looked(took)
+            path = kept[view]
+            if path and len(pair[0]) == len(examples):  # all of them could be read
+                _keep(path, pair[0], took)
+    return [found[view] for view in views]
 
 
-@torch.no_grad()
-def _computed(network: Network, batches: Any, mirrored: bool, precision: str) -> tuple[Tensor, Tensor]:
-    found: list[Tensor] = []
+def _computed(
+    network: Network, examples: Examples, views: Sequence[View], data: DataModule, quiet: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """Features and targets in each of these views, all from one pass over the examples."""
+    order = [(view, place) for view in views if isinstance(view, int) for place in range(len(examples))]
+    encoded = EncodedExamples(examples, data.codec, data.preset if order else None)
+    batches = data.loader(encoded, order or None)
+    found: list[list[Tensor]] = [[] for _ in views]
     targets: list[Tensor] = []
+    precision = data.preset.precision
     kind = torch.float16 if precision == "fp16" else torch.bfloat16
-    with torch.autocast(network.device.type, kind, enabled=precision in ("bf16", "fp16")):
-        for batch in batches:
-            if batch is not None:
-                inputs = batch[0].to(network.device)
-                found.append(network.features(inputs.flip(3) if mirrored else inputs).float().cpu())
-                targets.append(batch[1])
-    return torch.cat(found), torch.cat(targets)
+    shown = track(batches, f"looking at {data.codec.things}", console=console(), transient=True, disable=quiet)
+    with torch.no_grad(), torch.autocast(network.device.type, kind, enabled=precision in ("bf16", "fp16")):
+        for inputs, wanted in (batch[:2] for batch in shown if batch is not None):
+            inputs = inputs.to(network.device)
+            for view, rows in zip(views, found, strict=True):
+                rows.append(network.features(inputs.flip(3) if view == "mirrored" else inputs).float().cpu())
+            targets.append(wanted)
+    whole, own = [torch.cat(rows) for rows in found], torch.cat(targets)
+    if data.codec.ragged:  # batches are of similar length; the examples' own order is what is kept
+        back = torch.tensor([place for batch in batches.batch_sampler or () for place in batch]).argsort()
+        whole, own = [rows[back] for rows in whole], own[back]
+    return [(rows, own) for rows in whole]
 
 
 def weights_digest(network: Network) -> str:
@@ -125,19 +139,20 @@ def folder() -> Path:
     return cache.folder("features")
 
 
-def _loaded(path: Path) -> tuple[Tensor | None, float]:
-    """What a file of the cache holds, and the seconds it took; nothing if it is not there or damaged."""
+def _loaded(path: Path, examples: Examples, data: DataModule) -> tuple[Tensor, Tensor] | None:
+    """Features in a file of the cache, with the targets; None if it is not there, damaged, or of other examples."""
     if not path.is_file():
-        return None, 0.0
+        return None
     try:
-        found = artifact.read_state(path)
+        held = artifact.read_state(path)
         os.utime(path)
     except (RecipesError, OSError):
-        return None, 0.0
-    found, took = found if isinstance(found, tuple) and len(found) == 2 else (found, 0.0)
-    if isinstance(found, Tensor) and found.dim() == 2 and isinstance(took, float):
-        return found, took
-    return None, 0.0
+        return None
+    found, took = held if isinstance(held, tuple) and len(held) == 2 else (held, 0.0)
+    if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(examples) or not isinstance(took, float):
+        return None
+    accounts.looked(0.0, found=took)
+    return found, torch.tensor(np.array([data.codec.target(target) for target in examples.targets]))
 
 
 def _keep(path: Path, found: Tensor, took: float) -> None:

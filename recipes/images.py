@@ -287,30 +287,6 @@ def _fetched(source: Any) -> tuple[Any, str]:
     return source, name
 
 
-def readable(source: Any) -> str | None:
-    """Why a picture cannot be read, or None: decodes the whole file, small, because headers alone promise too much."""
-    try:
-        with opened(source) as lazy:
-            loaded(lazy, 32, 32)
-    except ImageError as error:
-        return error.reason
-    except DataError as error:
-        return f"cannot be used ({error})"
-    return None
-
-
-def measured(source: Any) -> tuple[tuple[int, int], int]:
-    """Width and height as displayed, and the EXIF orientation, of a picture that is decoded whole to try it.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    with opened(source) as lazy:
-        found = displayed_size(lazy), orientation_of(lazy)
-        loaded(lazy, 32, 32)
-    return found
-
-
 def size_of(source: Any) -> tuple[int, int]:
     """Width and height of a picture from whatever `opened` takes."""
     with opened(source) as lazy:

@@ -33,6 +33,7 @@ def outputs(
     workers: int = -1,
     device: str = "auto",
     probabilities: bool = False,
+    quiet: bool = False,
 ) -> Iterator[tuple[Any, Any]]:
     """What the network gives for each source, in order; for one that cannot be read, the DataError that says why.
 
@@ -44,6 +45,7 @@ def outputs(
         workers: threads that read; -1 is one for each core.
         device: `auto` or a torch device's name.
         probabilities: where each pixel has a label, give the probabilities of all, too.
+        quiet: do not say how many texts were cut.
 
     Returns:
         Pairs of a source and its scores, shape (labels,), or its error. Where each pixel has a label, in place of the
@@ -66,7 +68,7 @@ def outputs(
         else:
             scores = iter(_scored(network, codec, good, batch_size, place))
         yield from [(source, array if isinstance(array, DataError) else next(scores)) for source, array in rows]
-    if shortened:
+    if shortened and not quiet:
         say(f"note: {shortened:,} of {total:,} texts were cut, because they are too long for the model")
 
 

@@ -9,7 +9,7 @@ import unicodedata
 import zlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -220,12 +220,16 @@ def read(
         train, held_out = train.take(kept), train.take(out)
     if not regression:
         _note_counts(found["train"], inputs, notes)
-    splits = Splits(train, held_out, found.get("test"), notes, source.root, columns)
+    splits = Splits(train, held_out, found.get("test"), notes, source.root, columns, reading=reading)
     splits.sources = _fingerprints([source, *([given] if given else [])], rows, inputs, splits)
     if source.stream is not None:
         settled: dict[str, Any] = {"labels": labels, "columns": columns, "inputs": inputs, "regression": regression}
         convert = partial(_further, **settled, left_out=reading.left_out)
         go_on_with(source.stream, splits, convert, inputs.thing, reading)
+    splits.paths = tuple(
+        (str(one) if "://" in str(one) else os.path.abspath(one)) if isinstance(one, (str, os.PathLike)) else None
+        for one in (data, val)
+    )
     return splits
 
 
@@ -826,8 +830,3 @@ def names_in(path: str | os.PathLike[str]) -> frozenset[str]:
     except OSError as error:
         raise DataError(f"{printable(where)} cannot be read ({error.strerror})") from error
     return frozenset(line for line in lines if line.strip() and not line.startswith("#"))
-
-
-def text_of(names: Iterable[str]) -> str:
-    """Names as a list of what to leave out, one on a line."""
-    return "".join(f"{name}\n" for name in names)

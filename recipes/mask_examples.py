@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -123,6 +124,11 @@ def read_masked(
     _check_counting(splits, "val" in found)
     if source.stream is not None:
         go_on_with(source.stream, splits, partial(_further, labels=names, left_out=reading.left_out), "image", reading)
+    splits.paths = tuple(
+        (str(one) if "://" in str(one) else os.path.abspath(one)) if isinstance(one, (str, os.PathLike)) else None
+        for one in (data, val)
+    )
+    splits.reading = reading
     return splits, code
 
 

@@ -259,7 +259,7 @@ def _any_picture(folder: str) -> bool:
 def _loose_pictures(folder: str) -> bool:
     with os.scandir(folder) as entries:
         return any(
-            entry.is_file() and not images.ignored(entry.name) and images.looks_like_picture(entry.path)
+            images.is_file(entry) and not images.ignored(entry.name) and images.looks_like_picture(entry.path)
             for entry in entries
         )
 
@@ -507,12 +507,6 @@ def _one_by_one(root: str, suffix: str | None) -> Pairs:
     if suffix:
         drawn = _with_suffix(drawn, suffix, notes)
     return _of_folders(where, drawn, notes)
-
-
-def _stem(suffix: str) -> str:
-    """What was given as a suffix of names without the suffix of files: `_mask` for `_mask.png`."""
-    ending = os.path.splitext(suffix)[1]
-    return suffix.removesuffix(ending) if ending.lower() in images.SUFFIXES else suffix
 
 
 def _with_suffix(drawn: Mapping[str, list[str]], suffix: str, notes: list[str]) -> dict[str, list[str]]:

@@ -74,7 +74,8 @@ def precision(network: Network, loss: Loss, data: DataModule, trainer_arguments:
         return "32"
     device = training_device(preset.accelerator)
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+        older = "32" if preset.strategy == "fsdp" else "fp16"
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else older
     steps = max(preset.epochs, 1) * math.ceil(data.views / preset.batch_size)
     if device.type != "cpu" or steps < _WORTH_TRYING or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "32"
@@ -204,12 +205,16 @@ def learning_rate(network: Network, loss: Loss, data: DataModule) -> float:
     return float(f"{best / 10:.2g}")
 
 
-def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
+def fit_head(network: Network, data: DataModule, quiet: bool = True) -> Tensor | None:
     """Give the last layer the weights of a logistic (for numbers ridge) regression on the frozen network's features.
 
     Training that starts from there does not distort what the network already knows (Kumar et al. 2022, "Fine-tuning
     can distort pretrained features"), and it costs one look at each picture. Examples that the sampler draws more often
     are not looked at again; they count more. Networks without a linear last layer are left as they are.
+
+    Returns:
+        The scores that the network now gives the validation examples, shape (examples, labels), if it has looked at all
+        of them just as prediction does.
 
     Raises:
         OptionError: nothing else is to be trained, and the network has no linear last layer.
@@ -219,9 +224,9 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
         if data.preset.epochs == 0:
             name = network.config["architecture"]
             raise OptionError(f"{name} has no linear last layer to fit alone; take epochs of 1 or more")
-        return
+        return None
     if data.preset.epochs and not backbones.knows_figures(network):
-        return  # in evaluation mode a new network's batch norms do nothing; training would see quite other features
+        return None  # in evaluation mode a new network's batch norms do nothing; training would see other features
     network.eval().to(training_device(data.preset.accelerator))
     train = data.splits.train
     balanced = data.preset.sampler == "balanced"
@@ -232,11 +237,11 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
     plain: list[View] = ["as it is", "mirrored"] if getattr(data.codec, "mirror", False) else ["as it is"]
     weights = weights_digest(network) if data.preset.cache else None
     look = partial(features, network, data=data, quiet=quiet, weights=weights)
-    looks = [look(train, view) for view in [*plain, *range(data.preset.views)]]
+    looks = look(train, [*plain, *range(data.preset.views)])
     seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
     held_out = None
     if len(data.splits.val):  # a linear layer's mean of two scores is its score of the mean
-        looks = [look(data.splits.val, view) for view in plain]
+        looks = look(data.splits.val, plain)
         held_out = torch.stack([found for found, _ in looks]).mean(0), looks[0][1]
     if seen[1].is_floating_point() and seen[1].ndim == 1:
         weight, bias = _ridge_regression(seen, held_out)
@@ -247,6 +252,10 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> None:
         if head.bias is not None:
             head.bias.copy_(bias)
     network.cpu()
+    if held_out is None or len(held_out[0]) < len(data.splits.val) or data.preset.precision != "32":
+        return None
+    with torch.no_grad():
+        return head(held_out[0])  # type: ignore[no-any-return]
 
 
 def _ridge_regression(seen: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:

@@ -74,7 +74,8 @@ class Preset:
         workers: processes that read examples; -1 chooses by the machine.
         devices: how many devices of this machine to train on; of a CPU, how many processes. They share each batch.
         num_nodes: how many machines take part; a launcher such as torchrun or SLURM starts the command on each.
-        strategy: how devices work together: auto (which is ddp) or ddp (each has the whole network).
+        strategy: how devices work together: auto (which is ddp), ddp (each has the whole network) or fsdp (each keeps a
+            part of it).
         accelerator: auto, cpu, gpu, mps or another that Lightning knows.
     """
 

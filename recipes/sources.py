@@ -13,7 +13,7 @@ from recipes.archives import is_archive, unpacked
 from recipes.datasets import split_sources, table_of
 from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, printable
-from recipes.examples import SPLITS, Reading, subfolders
+from recipes.examples import SPLITS, Reading, Splits, subfolders
 from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
 from recipes.streams import SHARDS, Stream, head_of, is_stream, opened, shards
 from recipes.tables import Table, existing, frame_kind, is_table, read_table
@@ -95,12 +95,14 @@ def check(data: Any, kind: Kind) -> None:
     """Refuse at once what is not there or cannot be data, before anything is read.
 
     Args:
-        data: as for `find`.
+        data: as for `find`, or what was read already.
         kind: what inputs are.
 
     Raises:
         DataError: what was found instead, and what to do.
     """
+    if isinstance(data, Splits):
+        return
     if isinstance(data, (str, os.PathLike)):
         if SHARDS.match(os.fspath(data)) and not os.path.exists(data):
             if "://" not in os.fspath(data):

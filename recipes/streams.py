@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from recipes import artifact
-from recipes.datasets import _HEAVY, _holds, _is_a, _picture_columns, _words
+from recipes.datasets import HEAVY, holds, is_a, picture_columns, reason_of
 from recipes.display import counted, listed
 from recipes.errors import DataError, printable
 from recipes.examples import Examples, Reading
-from recipes.tables import Table, _columns_of, _named, _table
+from recipes.tables import Table, checked_table, columns_of, named
 
 # What the name of a shard ends in, and the reader of `datasets` for it with its options.
 _READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -106,7 +106,7 @@ def digest(source: Any) -> bytes:
 
 def is_stream(data: Any) -> bool:
     """Whether data are an IterableDataset of Hugging Face, or what `opened` makes of names."""
-    return isinstance(data, Opened) or (_is_a(data, "IterableDataset", "datasets") and not hasattr(data, "__len__"))
+    return isinstance(data, Opened) or (is_a(data, "IterableDataset", "datasets") and not hasattr(data, "__len__"))
 
 
 def opened(data: Any) -> Any:
@@ -173,7 +173,7 @@ def _asked(load: Callable[[], Any], name: str) -> Any:
         except DataError:
             raise
         except Exception as error:
-            raise DataError(f"{printable(name)} cannot be read ({_words(error)})") from error
+            raise DataError(f"{printable(name)} cannot be read ({reason_of(error)})") from error
         finally:
             if shown:
                 library.enable_progress_bars()
@@ -317,7 +317,7 @@ class Stream:
         """Rows as a table: labels by their names, pictures encoded as they were, parts of JSON as columns."""
         features = self.data.features
         columns: dict[str, list[Any]] = {}
-        for name, cells in _columns_of([row for _, row in rows]):
+        for name, cells in columns_of([row for _, row in rows]):
             feature = features.get(name)
             if name in _KEYS:
                 continue
@@ -331,9 +331,9 @@ class Stream:
                     if inner not in features:
                         columns[inner] = [(cell or {}).get(inner) for cell in cells]
             else:
-                columns[name] = [_named(cell, feature) for cell in cells]
+                columns[name] = [named(cell, feature) for cell in cells]
         title = self.title if self.title.startswith("(") else _short(self.title)
-        table = _table(title, columns.items())
+        table = checked_table(title, columns.items())
         table.name, table.names = title, [name for name, _ in rows]
         return table
 
@@ -532,7 +532,7 @@ def _short(path: str) -> str:
 def _reason(error: Exception) -> str:
     """Why a shard cannot be read, without its name, which stands before it."""
     cause = error.__cause__ if isinstance(error, DataError) and error.__cause__ else error
-    return str(cause) if isinstance(cause, DataError) else _words(cause)  # type: ignore[arg-type]
+    return str(cause) if isinstance(cause, DataError) else reason_of(cause)  # type: ignore[arg-type]
 
 
 def _names(paths: Sequence[str]) -> list[str]:
@@ -568,9 +568,9 @@ def _with_features(data: Any) -> Any:
 def _undecoded(data: Any) -> Any:
     """The data set with pictures left as they are encoded, and without what is of no use here."""
     features = data.features or {}
-    if heavy := [name for name, feature in features.items() if _holds(feature, _HEAVY)]:
+    if heavy := [name for name, feature in features.items() if holds(feature, HEAVY)]:
         data = data.remove_columns(heavy)
-    for name in _picture_columns(data) if features else ():
+    for name in picture_columns(data) if features else ():
         data = data.cast_column(name, type(features[name])(decode=False))
     return data
 

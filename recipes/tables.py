@@ -110,15 +110,6 @@ def _in_file(path: str) -> Table:
     return _with_header(path, lines, rows, notes)
 
 
-def csv_rows(path: str) -> tuple[list[int], list[list[str]], list[str]]:
-    """The rows of a CSV file, the first among them, with the lines on which they begin, and notes.
-
-    Raises:
-        DataError: it cannot be read, is empty or is no text.
-    """
-    return _csv(path, _content(path))
-
-
 def is_table(name: str) -> bool:
     """Whether a file is a table by its name."""
     return kind_of(name) in SUFFIXES
@@ -323,7 +314,7 @@ def _with_header(path: str, lines: list[int], rows: list[list[str]], notes: list
         where = listed([f"line {line}" for line, _ in bad])
         notes.append(f"left out {counted(len(bad), 'row')} of {name} without {counted(width, 'cell')}: {where}")
     columns = list(zip(*(row for _, row in good), strict=True)) or [()] * width
-    return _table(printable(path), zip(header, columns, strict=True), [line for line, _ in good], notes)
+    return checked_table(printable(path), zip(header, columns, strict=True), [line for line, _ in good], notes)
 
 
 def _fits(row: Sequence[str], width: int) -> bool:
@@ -391,18 +382,18 @@ def _json(path: str, content: bytes) -> Table:
             raise DataError(f"{name}, line {number}: {words}") from error
         lines.append(number)
         records.append(record)
-    return _table(name, _columns_of(records), lines, notes)
+    return checked_table(name, columns_of(records), lines, notes)
 
 
 def _from_json(name: str, value: Any, notes: list[str]) -> Table:
     if isinstance(value, list) and value and all(isinstance(record, dict) for record in value):
-        return _table(name, _columns_of(value), None, notes)
+        return checked_table(name, columns_of(value), None, notes)
     if isinstance(value, dict) and value and all(isinstance(cells, list) for cells in value.values()):
-        return _table(name, value.items(), None, notes)
+        return checked_table(name, value.items(), None, notes)
     raise DataError(f'{name} is no table; expected a list of objects such as {{"text": "…", "label": "…"}}')
 
 
-def _columns_of(records: Sequence[Mapping[Any, Any]]) -> Iterable[tuple[Any, list[Any]]]:
+def columns_of(records: Sequence[Mapping[Any, Any]]) -> Iterable[tuple[Any, list[Any]]]:
     """The columns of rows that are dicts; what a row lacks is None."""
     names = dict.fromkeys(name for record in records for name in record)
     return [(name, [record.get(name) for record in records]) for name in names]
@@ -419,7 +410,7 @@ def _parquet(path: str, content: bytes) -> Table:
     except (OSError, ValueError, NotImplementedError) as error:
         reason = printable(str(error).partition("\n")[0])
         raise DataError(f"{name} is no parquet file, or is cut off ({reason})") from error
-    return _table(name, _of_arrow(table), None, [])
+    return checked_table(name, _of_arrow(table), None, [])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -436,18 +427,18 @@ def frame_kind(source: Any) -> str | None:
 def _in_memory(source: Any) -> Table:
     kind = frame_kind(source)
     if kind == "pandas":
-        return _table("(data frame)", _of_pandas(source))
+        return checked_table("(data frame)", _of_pandas(source))
     if kind == "polars":
         frame = source.collect() if hasattr(source, "collect") else source
-        return _table("(data frame)", [(name, frame[name].to_list()) for name in frame.columns])
+        return checked_table("(data frame)", [(name, frame[name].to_list()) for name in frame.columns])
     if kind == "pyarrow":
-        return _table("(table)", _of_arrow(source))
+        return checked_table("(table)", _of_arrow(source))
     if kind == "datasets":
-        return _table("(dataset)", _of_dataset(source))
+        return checked_table("(dataset)", columns_of_dataset(source))
     if isinstance(source, Mapping) and source and not any(isinstance(cells, str) for cells in source.values()):
-        return _table("(dict)", [(name, _cells(name, cells)) for name, cells in source.items()])
+        return checked_table("(dict)", [(name, _cells(name, cells)) for name, cells in source.items()])
     if isinstance(source, (list, tuple)) and source and all(isinstance(record, Mapping) for record in source):
-        return _table("(list)", _columns_of(source))
+        return checked_table("(list)", columns_of(source))
     raise DataError(
         f"expected a table (a CSV, JSON or parquet file, a data frame, a Dataset, a dict of lists or a list of dicts), "
         f"found {_described(source)}"
@@ -473,18 +464,18 @@ def _of_arrow(table: Any) -> Iterable[tuple[Any, list[Any]]]:
     return [(name, table.column(place).to_pylist()) for place, name in names]
 
 
-def _of_dataset(data: Any) -> Iterable[tuple[Any, list[Any]]]:
+def columns_of_dataset(data: Any) -> Iterable[tuple[Any, list[Any]]]:
     """The columns of a Hugging Face data set, labels by their names."""
     features = data.features or {}
-    columns = _of_arrow(data.with_format("arrow")[:]) if hasattr(data, "__len__") else _columns_of(list(data))
-    return [(name, [_named(cell, features.get(name)) for cell in cells]) for name, cells in columns]
+    columns = _of_arrow(data.with_format("arrow")[:]) if hasattr(data, "__len__") else columns_of(list(data))
+    return [(name, [named(cell, features.get(name)) for cell in cells]) for name, cells in columns]
 
 
-def _named(cell: Any, feature: Any) -> Any:
+def named(cell: Any, feature: Any) -> Any:
     """A cell with the names of its labels; -1 is how data sets say that there is none."""
     inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
     if inner is not None and isinstance(cell, list):
-        return [_named(one, inner) for one in cell]
+        return [named(one, inner) for one in cell]
     names = getattr(feature, "names", None)
     if names is None or not isinstance(cell, int):
         return cell
@@ -501,7 +492,7 @@ def _cells(name: Any, cells: Any) -> list[Any]:
         raise DataError(f"expected a list in column {printable(str(name))!r}, found {kind}") from None
 
 
-def _table(
+def checked_table(
     source: str, columns: Iterable[tuple[Any, Sequence[Any]]], lines: list[int] | None = None, notes: Any = ()
 ) -> Table:
     """A table, checked: names that differ, columns of one length, and a row at least."""

@@ -25,7 +25,7 @@ from recipes import accounts, artifact, presets, ranks
 from recipes.codec import Codec, rebuilt
 from recipes.display import console, say, table
 from recipes.errors import DataError, ModelError, NotFittedError, OptionError, TrainingError, printable
-from recipes.examples import Reading, changed_files, note_rare
+from recipes.examples import Reading, Splits, changed_files, note_rare
 from recipes.labelled import names_in
 from recipes.presets import Preset
 from recipes.results import Evaluation, History, shown
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from recipes.backbones import Network
     from recipes.comparing import Comparison
     from recipes.data import DataModule
-    from recipes.examples import Examples, Splits
+    from recipes.examples import Examples
     from recipes.shrinking import Shrinking
     from recipes.training_module import TrainingModule
     from recipes.tuning import Tuning
@@ -161,8 +161,8 @@ class Task(ABC):
             data: a folder with a folder of pictures for each label or, for masks, with `images/` and `masks/`; or one
                 that holds `train/` and `val/` (also `valid/`, `validation/`) and perhaps `test/` folders of that form;
                 for every task a table (CSV, TSV, JSONL, Parquet), a zip or tar, a data frame, a data set, two lists,
-                (inputs, labels), shards such as `train-{000..099}.tar`, or a dict of any of these by split.
-                docs/data.md has an example of each.
+                (inputs, labels), shards such as `train-{000..099}.tar`, or a dict of any of these by split; or the
+                `Splits` that `read` returned, so that several fits read them once. docs/data.md has an example of each.
             val: data of the same form for validation; without any a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
             out: a folder to save the model to; without it nothing is written but the cache of features.
@@ -250,7 +250,7 @@ class Task(ABC):
                 self.history = training.train(module, batches, trainer_arguments, quiet=quiet, run=run)
             costs = ranks.gathered(accounts.finished(self.history, module.preset) if ranks.rank() else None)
             others = [account for account in costs if account]
-            concluded = partial(self._conclude, module.preset, batches, run, recorded.get(artifact.ACCOUNT), others)
+            concluded = partial(self._conclude, module, batches, run, recorded.get(artifact.ACCOUNT), others)
             evaluation, where = ranks.first(concluded)
             self.codec, self._scores, self._records = ranks.shared((self.codec, self._scores, self._records))
         if self.history.stopped and not hasattr(signal, self.history.stopped):
@@ -368,7 +368,7 @@ class Task(ABC):
         preset: str | Preset = "default",
         trials: int = 20,
         time: str = "",
-        search: str | Sequence[str] = "",
+        search: str | Sequence[str] | Mapping[str, Any] = "",
         backbones: str | Sequence[str] = "",
         quiet: bool = False,
         **settings: Any,
@@ -386,7 +386,9 @@ class Task(ABC):
             preset: the settings to start from.
             trials: how many trials there shall be.
             time: begin no further trial after this long, such as `30m` or `2h`.
-            search: the settings to search, such as `lr,hflip`; those that suit the task if not given.
+            search: the settings to search, such as `lr,hflip`, each with a range or choices if you like:
+                `lr=1e-5..1e-2,batch_size=16|32|64`, in Python `{"lr": (1e-5, 1e-2), "batch_size": [16, 32, 64]}`, too;
+                those that suit the task if not given.
             backbones: networks to choose from, such as `resnet18,hgnetv2_b0`.
             quiet: show nothing.
             **settings: any setting of the preset, the same in all trials.
@@ -413,7 +415,7 @@ class Task(ABC):
             search=search,
             backbones=backbones,
             quiet=quiet,
-            **settings,
+            settings=settings,
         )
 
     def compare(
@@ -444,7 +446,9 @@ class Task(ABC):
         """
         from recipes import comparing
 
-        return comparing.compare(self, data, val, backbones=backbones, by=by, preset=preset, quiet=quiet, **settings)
+        return comparing.compare(
+            self, data, val, backbones=backbones, by=by, preset=preset, quiet=quiet, settings=settings
+        )
 
     def quantize(
         self, data: Any, out: str | os.PathLike[str], *, most_lost: float = 0.01, overwrite: bool = False
@@ -532,7 +536,10 @@ class Task(ABC):
     ) -> tuple[DataModule, TrainingModule]:
         """Read, then make the codec, the network and the Lightning parts."""
         with accounts.part("reading"):
-            splits = ranks.once_per_machine(lambda: self.read(data, val, self.reading(preset)))
+            if isinstance(data, Splits):
+                splits = data.again(val, self.reading(preset))
+            else:
+                splits = ranks.once_per_machine(lambda: self.read(data, val, self.reading(preset)))
         if not quiet:
             show_splits(splits)
 
@@ -552,13 +559,8 @@ class Task(ABC):
         self._recipe = {
             "task": self.command,
             "recipes": recipes.__version__,
-            "data": None,
-            "val": None,
-            **{
-                name: given if "://" in str(given) else os.path.abspath(given)
-                for name, given in (("data", data), ("val", val))
-                if isinstance(given, (str, os.PathLike))
-            },
+            "data": splits.paths[0],
+            "val": splits.paths[1],
             **dataclasses.asdict(self),
             **dataclasses.asdict(preset),
         }
@@ -611,7 +613,7 @@ class Task(ABC):
 
     def _conclude(
         self,
-        preset: Preset,
+        module: TrainingModule,
         batches: DataModule,
         run: Path | None,
         earlier: bytes | None,
@@ -624,13 +626,13 @@ class Task(ABC):
             self._records[artifact.CURVES] = self.history.png()
         held_out = batches.splits.val
         with accounts.part("scoring"):
-            evaluation = self._scored(held_out, calibrate=True) if len(held_out) else None
+            evaluation = self._scored(held_out, True, module.known_scores, quiet=True) if len(held_out) else None
         self._scores = evaluation.scores if evaluation else {}
         if run and evaluation:
             from recipes import contact_sheets
 
             self._records.update(contact_sheets.drawn(self, batches, evaluation))
-        account = accounts.finished(self.history, preset, earlier)
+        account = accounts.finished(self.history, module.preset, earlier)
         self._records[artifact.ACCOUNT] = accounts.together([account, *others]).json()
         where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
         return evaluation, where
@@ -679,22 +681,25 @@ class Task(ABC):
             else:
                 yield codec.decode(output, source)
 
-    def _scored(self, examples: Examples, calibrate: bool = False, **running: Any) -> Evaluation:
+    def _scored(
+        self, examples: Examples, calibrate: bool = False, known: Tensor | None = None, **running: Any
+    ) -> Evaluation:
+        """All scores of these examples; what the network gives for them is computed where it is not known."""
         lost: list[str] = []
         rows: Iterable[tuple[Any, Any, Any]] = self._outputs(examples, lost, **running)
+        if known is not None:
+            rows = zip(examples.inputs, known.numpy(), examples.targets, strict=True)
         if calibrate:
             self.codec, rows = self._fitted()[0].calibrated(rows)
         evaluation = self.evaluation(rows)
         return dataclasses.replace(evaluation, unreadable=[*examples.unreadable, *lost])
 
-    def _outputs(
-        self, examples: Examples, lost: list[str], batch_size: int = 32, workers: int = -1, device: str = "auto"
-    ) -> Iterator[tuple[Any, Any, Any]]:
+    def _outputs(self, examples: Examples, lost: list[str], **running: Any) -> Iterator[tuple[Any, Any, Any]]:
         """Source, output and target of each example; `lost` gets the names of those that cannot be read."""
         from recipes import inference
 
         codec, network = self._fitted()
-        results = inference.outputs(network, codec, examples.inputs, batch_size, workers, device)
+        results = inference.outputs(network, codec, examples.inputs, **running)
         for (source, output), target in zip(results, examples.targets, strict=True):
             if isinstance(output, DataError):
                 lost.append(str(source))

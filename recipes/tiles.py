@@ -50,6 +50,11 @@ def score_rows(score: Score, pixels: Tensor, height: int, width: int) -> Iterato
             known, first = [known[0][:, needed - first :].clone()], needed
 
 
+def number(height: int, width: int) -> int:
+    """How many tiles an image of this size is looked at in."""
+    return len(_starts(height)) * len(_starts(width))
+
+
 def _between(begin: int, end: int, given: int, wanted: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of which two given rows each wanted one is made, and the second one's share, as bilinear resizing has it."""
     places = (torch.arange(begin, end, device=like.device, dtype=torch.float64) + 0.5) * given / wanted - 0.5

@@ -63,7 +63,7 @@ def train(
         TrainingError: memory ran out, or a layer cannot train on such batches.
         KeyboardInterrupt: stopped before there was anything to keep.
     """
-    preset = module.preset
+    preset, network = module.preset, module.network
     began = time.perf_counter()
     inference.keep_freed_memory()
     accounts.computes_on(training_device(preset.accelerator).type)
@@ -78,8 +78,13 @@ def train(
     watchers += [MovingAverage(preset.ema)] if preset.ema else []
     watchers += [] if quiet else [ProgressBar(recorder)]
     watchers += [Saver(run, history)] if run else []
-    with _quiet_lightning(), signals_put_back(), accounts.part("training"), batch_norms_agree(module.network):
+    if preset.strategy == "fsdp" and ranks.world() > 1:
+        from recipes import sharding
+
+        module = sharding.SharedOut(module)
+    with _quiet_lightning(), signals_put_back(), accounts.part("training"), batch_norms_agree(network):
         if preset.epochs:
+            module.known_scores = None
             try:
                 with explained(preset):
                     reloaded = {"reload_dataloaders_every_n_epochs": 1} if data.splits.stream is not None else {}
@@ -97,12 +102,12 @@ def train(
                 if data.splits.stream is not None:
                     data.splits.stream.close()
     if best.state:
-        module.network.load_state_dict(best.state)
+        network.load_state_dict(best.state)
     elif history.stopped:
         raise KeyboardInterrupt
     history.best_epoch = best.best_epoch
     history.seconds = round(time.perf_counter() - began, 1)
-    module.network.cpu().eval().requires_grad_(True)
+    network.cpu().eval().requires_grad_(True)
     if lost := set().union(*ranks.gathered(module.lost)):
         say(f"warning: {len(lost)} files could not be read during training: {listed(sorted(lost))}")
     if data.splits.stream is not None:
@@ -116,7 +121,7 @@ def _fit_head(module: TrainingModule, data: DataModule, quiet: bool) -> None:
     """Fit the last layer, in one process for all: the looks at all examples are what is dear about it."""
 
     def fitted() -> dict[str, Tensor] | None:
-        preparing.fit_head(module.network, data, quiet)
+        module.known_scores = preparing.fit_head(module.network, data, quiet)
         return None if module.network.head is None else module.network.head.state_dict()
 
     weights = ranks.first(fitted)
@@ -191,15 +196,21 @@ def _devices(preset: Preset) -> dict[str, Any]:
     place = ranks.here()
     if place.world == 1:
         return {"devices": preset.devices}
+    ranks.check_precision(preset)  # which a run to go on with may have settled
     return {
         "devices": place.local_world,
         "num_nodes": place.nodes,
-        "strategy": _strategy(),
+        "strategy": _strategy(preset.strategy),
+        "inference_mode": preset.strategy != "fsdp",  # what is gathered then could not be trained with afterwards
         "use_distributed_sampler": False,  # batches are shared out by `data.Share`
     }
 
 
-def _strategy() -> Any:
+def _strategy(name: str) -> Any:
+    if name == "fsdp":
+        from recipes.sharding import Sharded
+
+        return Sharded()
     from pytorch_lightning import strategies
 
     # Figures of batch norms agree already; to send them before each look would ask for equally many looks of all.

@@ -47,6 +47,7 @@ class TrainingModule(pl.LightningModule):
         self.step_network: Any = torch.compile(network) if preset.compile else network
         self.validation: dict[str, float] = {}
         self.lost: set[str] = set()
+        self.known_scores: Tensor | None = None  # of the validation examples, until the network is trained further
         self._val_loss: list[tuple[Tensor, int]] = []
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import gc
 import io
 import json
 import math
@@ -24,23 +23,17 @@ import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 import recipes
 from recipes import artifact, presets
+from recipes.candidates import give_back_memory, read, split_names, with_backbone
 from recipes.display import console, counted, listed, say, table
-from recipes.errors import (
-    DataError,
-    OptionError,
-    OutputError,
-    RecipesError,
-    TrainingError,
-    did_you_mean,
-    printable,
-)
+from recipes.errors import DataError, OptionError, OutputError, RecipesError, TrainingError, printable
 from recipes.examples import changed_files
 from recipes.presets import Preset
 from recipes.results import plain_cell, shown
+from recipes.rooms import Room, Span, nearest, search_space
 from recipes.texts import NGRAMS
 
 if TYPE_CHECKING:
@@ -63,9 +56,6 @@ _FAIR_START = 5
 
 # When so many trials have failed and none was completed, none will be.
 _MOST_FAILURES = 3
-
-# Mixing needs many epochs to pay, so shorter runs do not try it unless they are asked to.
-_ENOUGH_TO_MIX = 10
 
 # How many trials the table at the end has.
 _MOST_SHOWN = 4
@@ -153,154 +143,21 @@ def _word(value: Any) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is searched
-
-
-@dataclass(frozen=True)
-class Span:
-    """The numbers between two ends that a setting may take; `log` says that their magnitudes are equally likely."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
-
-
-Room = Span | tuple[Any, ...]
-
-
-def _rooms(preset: Preset) -> dict[str, Room]:
-    """For every setting that can be searched what it may be; the preset's own value is always within."""
-    decay = preset.weight_decay
-    found: dict[str, Room] = {
-        "lr": Span(preset.lr / 10, preset.lr * 10, log=True),
-        "weight_decay": Span(decay / 100, decay * 10, log=True) if decay else (0.0, 1e-5, 1e-4, 1e-3, 1e-2),
-        "layer_decay": Span(0.6, 1.0),
-        "label_smoothing": Span(0.0, 0.2),
-        "crop_scale": Span(0.2, 1.0),
-        "hflip": (0.0, 0.5),
-        "color_jitter": Span(0.0, 0.4),
-        "auto_augment": ("none", "trivialaugment", "randaugment"),
-        "random_erasing": Span(0.0, 0.5),
-        "mixup": Span(0.0, 0.4),
-        "cutmix": Span(0.0, 1.0),
-        "batch_size": tuple(max(2, int(preset.batch_size * factor)) for factor in (0.5, 1, 2, 4)),
-    }
-    return {name: _widened(room, getattr(preset, name)) for name, room in found.items()}
-
-
-def _widened(room: Room, value: Any) -> Room:
-    if isinstance(room, Span):
-        return dataclasses.replace(room, low=min(room.low, value), high=max(room.high, value))
-    return tuple(dict.fromkeys(room if value in room else (*room, value)))
-
-
-def _unasked(preset: Preset, rooms: Mapping[str, Room]) -> list[str]:
-    """What is searched where nobody says what: learning rate, weight decay and augmentation, as far as they act."""
-    left_out = {"batch_size", "random_erasing"}
-    if preset.epochs < _ENOUGH_TO_MIX:
-        left_out |= {"mixup", "cutmix"}
-    if preset.layer_decay == 1:  # a network that is learnt from nothing
-        left_out.add("layer_decay")
-    if not preset.weight_decay:
-        left_out.add("weight_decay")
-    if not preset.label_smoothing:
-        left_out.add("label_smoothing")
-    if preset.mirror:  # which asks for mirrored pictures in training
-        left_out.add("hflip")
-    return [name for name in rooms if name not in left_out]
-
-
-def _useless(name: str, task: Task, data: Any, preset: Preset, room: Room) -> str | None:
-    """Why searching a setting cannot work for this task and preset; None if it can."""
-    if name in task.foreign:
-        return f"{task.command} has no use for it"
-    views = ("crop_scale", "hflip", "color_jitter", "auto_augment", "random_erasing")
-    if preset.epochs == 0 and not (name in views and preset.views):
-        return "epochs=0 fits the last layer alone, and it changes nothing there"
-    if name == "lr" and preset.find_lr:
-        return "find_lr=True looks for it in each trial"
-    if name == "batch_size" and preset.find_batch_size:
-        return "find_batch_size=True looks for it in each trial"
-    try:
-        for value in (room.low, room.high) if isinstance(room, Span) else room:
-            task.check(data, dataclasses.replace(preset, **{name: value}))
-    except OptionError as error:
-        return str(error)
-    return None
-
-
-def search_space(
-    task: Task, data: Any, preset: Preset, search: str | Sequence[str], backbones: Sequence[str]
-) -> dict[str, Room]:
-    """The settings that are searched, each with what it may be.
-
-    Args:
-        task: the task.
-        data: what it is to be fitted on; the task says what it has use for.
-        preset: the settings to start from.
-        search: names of settings, in one text with commas or in a list; none for those that suit the task.
-        backbones: the networks to choose from; searched if there are several.
-
-    Raises:
-        OptionError: a name is wrong, or searching it would change nothing.
-    """
-    rooms = _rooms(preset)
-    names = split_names(search)
-    found: dict[str, Room] = {}
-    for name in names or _unasked(preset, rooms):
-        if name not in rooms:
-            raise OptionError(
-                f"search cannot take {printable(name)!r}{did_you_mean(name, rooms)} (it takes {', '.join(rooms)}; "
-                f"networks are given with backbones)"
-            )
-        problem = _useless(name, task, data, preset, rooms[name])
-        if problem and names:
-            raise OptionError(f"{name} cannot be searched: {problem}")
-        if not problem:
-            found[name] = rooms[name]
-    if len(backbones) > 1:
-        found["backbone"] = tuple(backbones)
-    if not found:
-        raise OptionError("there is nothing to search; name settings with search=..., or several networks in backbones")
-    return found
-
-
-def split_names(names: str | Sequence[str]) -> list[str]:
-    """Names from a text with commas or a list, each once, without blanks."""
-    given = names.split(",") if isinstance(names, str) else names
-    return list(dict.fromkeys(name.strip() for name in given if name.strip()))
-
-
-def with_backbone(task: Task, name: str) -> Task:
-    """A new task with the same options and another backbone.
-
-    Raises:
-        OptionError: the task does not take it.
-    """
-    if not hasattr(task, "backbone"):
-        raise OptionError(f"{task.command} has no backbone to choose")
-    return cast("Task", dataclasses.replace(cast(Any, task), backbone=name))
+# The study
 
 
 def _distribution(room: Room) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    return (
-        FloatDistribution(room.low, room.high, log=room.log)
-        if isinstance(room, Span)
-        else CategoricalDistribution(room)
-    )
+    if not isinstance(room, Span):
+        return CategoricalDistribution(room)
+    if isinstance(room.low, int) and isinstance(room.high, int):
+        return IntDistribution(room.low, room.high, log=room.log)
+    return FloatDistribution(room.low, room.high, log=room.log)
 
 
 def _plain_room(room: Room) -> Any:
     return dataclasses.asdict(room) if isinstance(room, Span) else list(room)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The study
 
 
 @dataclass(frozen=True)
@@ -327,16 +184,19 @@ class Plan:
         return json.loads(artifact.json_bytes(values))  # type: ignore[no-any-return]
 
     def usual(self) -> dict[str, Any]:
-        """The values that the searched settings have anyway: those of the first trial."""
-        return {name: self._values()[name] for name in self.space}
+        """The values that the searched settings have anyway, or the nearest that they may have: the first trial's."""
+        return {name: nearest(room, self._values()[name]) for name, room in self.space.items()}
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What Optuna gave; numbers to three digits, but the usual ones as they are."""
         usual = self.usual()
-        return {
-            name: float(f"{given[name]:.3g}") if isinstance(room, Span) and given[name] != usual[name] else given[name]
-            for name, room in self.space.items()
-        }
+
+        def rounded(name: str, room: Room, value: Any) -> Any:
+            if isinstance(value, float) and isinstance(room, Span) and value != usual[name]:
+                return nearest(room, float(f"{value:.3g}"))
+            return value
+
+        return {name: rounded(name, room, given[name]) for name, room in self.space.items()}
 
     def _values(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self.task), **dataclasses.asdict(self.preset)}
@@ -345,18 +205,18 @@ class Plan:
 def tune(
     task: Task,
     data: Any,
-    val: Any = None,
+    val: Any,
     *,
     out: str | os.PathLike[str],
-    preset: str | Preset = "default",
-    trials: int = 20,
-    time: str = "",
-    search: str | Sequence[str] = "",
-    backbones: str | Sequence[str] = "",
-    quiet: bool = False,
-    **settings: Any,
+    preset: str | Preset,
+    trials: int,
+    time: str,
+    search: str | Sequence[str] | Mapping[str, Any],
+    backbones: str | Sequence[str],
+    quiet: bool,
+    settings: Mapping[str, Any],
 ) -> Tuning:
-    """Search for better settings; `Task.tune` says what the arguments are."""
+    """Search for better settings; `Task.tune` says what the arguments are, and has their defaults."""
     if trials < 1:
         raise OptionError(f"trials is at least 1, found {trials}")
     if time and not presets.seconds(time):
@@ -364,13 +224,12 @@ def tune(
     _check_optuna()
     plan = _plan(task, data, preset, split_names(backbones), search, settings)
     folder = _checked_folder(out)
-    splits = plan.task.read(data, val, plan.task.reading(plan.preset))
+    splits = read(plan.task, data, val, plan.preset)
     if not len(splits.val):
         raise DataError("the data have no examples for validation, which trials are compared on; give some with val")
     with artifact.running(folder, {}, anew=False):
         study = _opened(folder, plan, splits)
-        search_on = _Search(plan, study, folder, data, val, splits.fingerprints, quiet)
-        return search_on.go(trials, presets.seconds(time), len(splits.train), len(splits.val))
+        return _Search(plan, study, folder, splits, quiet).go(trials, presets.seconds(time))
 
 
 def _check_optuna() -> None:
@@ -385,7 +244,7 @@ def _plan(
     data: Any,
     preset: str | Preset,
     backbones: Sequence[str],
-    search: str | Sequence[str],
+    search: str | Sequence[str] | Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Plan:
     if backbones and NGRAMS in backbones and len(backbones) > 1:
@@ -535,20 +394,18 @@ class _Search:
     plan: Plan
     study: Study
     folder: Path
-    data: Any
-    val: Any
-    files: Mapping[str, str]
+    splits: Splits
     quiet: bool
 
-    def go(self, number: int, seconds: int, train: int, held_out: int) -> Tuning:
+    def go(self, number: int, seconds: int) -> Tuning:
         """Run trials until there are enough or time is over, and say what came of it."""
         began, stopped = clock.monotonic(), None
         with _quiet_optuna():
             self._take_up()
             goal = self._goal(number)
             self._say(
-                f"{counted(train, 'example')} for training, {held_out:,} for validation; searching "
-                f"{listed(self.plan.space, 20)}"
+                f"{counted(len(self.splits.train), 'example')} for training, {len(self.splits.val):,} for validation; "
+                f"searching {listed(self.plan.space, 20)}"
             )
             if done := len(self._counted()):
                 self._say(f"going on with the study in {printable(self.folder)}: {done} of {goal} trials are done")
@@ -639,7 +496,7 @@ class _Search:
             self._give_up(self.study.trials[trial.number])
             raise
         finally:
-            free_memory()
+            give_back_memory()
         tuning = self._written(None)
         self._say(_line(tuning, place, goal))
 
@@ -663,14 +520,14 @@ class _Search:
             if epoch < preset.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
-        task.fit(self.data, self.val, preset=preset, quiet=True, callbacks=[EpochScores(watch)])
+        task.fit(self.splits, preset=preset, quiet=True, callbacks=[EpochScores(watch)])
         if task.history is not None and task.history.stopped:
             raise _Stopped(task.history.stopped)
         recipe = task._recipe
         if "score" not in self.study.user_attrs:
             self.study.set_user_attr("sign", -1 if task.less_is_better else 1)
             self.study.set_user_attr("score", task.decisive)
-        if changed := changed_files(self.files, json.loads(task._records[artifact.FILES])):
+        if changed := changed_files(self.splits.fingerprints, json.loads(task._records[artifact.FILES])):
             raise DataError(f"the data have changed while the study went on ({changed})")
         if not found:  # what depends on time and memory is found once, or trials would differ in more than is searched
             names = [name for name in ("precision", "batch_size", "find_batch_size") if name not in self.plan.space]
@@ -754,12 +611,3 @@ def _line(tuning: Tuning, place: int, goal: int) -> str:
 
 def _epochs(trial: Trial) -> str:
     return "1 epoch" if trial.epochs == 1 else f"{trial.epochs} epochs"
-
-
-def free_memory() -> None:
-    """Give back what a trial's network has taken, before the next one begins."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

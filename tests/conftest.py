@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from recipes import ImageClassifier
+from recipes.cli import main
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core: threads would only stand in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -82,3 +85,38 @@ def fitted(photos: Path) -> ImageClassifier:
 def model_folder(fitted: ImageClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fitted task as a saved folder; it is only read."""
     return fitted.save(tmp_path_factory.mktemp("models") / "pets")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command in this process and an empty folder: exit code, stdout, stderr."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*words: Any, stdin: bytes = b"") -> tuple[int, str, str]:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            code = main([str(word) for word in words])
+        sys.stdout.flush()
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def mistake(run: Run) -> Callable[..., str]:
+    """Runs what is a user's mistake: exit code 2, nothing on stdout, one line on stderr, which it gives; no files."""
+
+    def call(*words: Any) -> str:
+        before = sorted(os.listdir())
+        code, out, err = run(*words)
+        assert (code, out) == (2, ""), err
+        assert len(err.splitlines()) == 1, err
+        assert err.startswith("error: ")
+        assert sorted(os.listdir()) == before
+        return err
+
+    return call

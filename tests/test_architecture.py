@@ -25,8 +25,9 @@ ROWS = [
     ["tasks"],
     ["classifier", "pictures"],
     ["task"],
-    ["mask_losses", "mask_prediction", "contact_sheets", "comparing", "tuning", "shrinking", "launching"],
-    ["training", "callbacks", "preparing", "training_module", "features", "inference", "tiles", "data"],
+    ["mask_losses", "mask_prediction", "contact_sheets", "shrinking", "launching"],
+    ["comparing", "tuning", "rooms", "candidates"],
+    ["training", "callbacks", "preparing", "sharding", "training_module", "features", "inference", "tiles", "data"],
     ["mask_networks", "text_networks", "onnx_networks", "backbones"],
     ["presets"],
     ["mask_examples", "mask_pairs", "mask_keys", "masks", "mask_files"],
@@ -44,7 +45,7 @@ ROWS = [
 
 # Each outside library comes in by one door, or by the few named here, each with its reason.
 DOORS = {
-    "pytorch_lightning": {"training", "training_module", "callbacks", "data"},
+    "pytorch_lightning": {"training", "training_module", "sharding", "callbacks", "data"},
     "timm": {"backbones"},
     "segmentation_models_pytorch": {"mask_networks", "mask_losses"},
     "pycocotools": {"masks", "mask_files"},
@@ -106,6 +107,7 @@ HEAVY = {
     "mask_networks",
     "onnx_networks",
     "preparing",
+    "sharding",
     "text_networks",
     "tiles",
     "training",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from hub import served
 from safetensors.torch import save_file
 
 import recipes
@@ -75,36 +73,12 @@ def test_a_hub_name_in_the_cache_needs_no_network(hub: Path, tmp_path: Path, sta
     assert loaded.codec == task.codec
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """The few answers of a Hub that a download asks for."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def send_head(self):  # type: ignore[no-untyped-def]
-        name = self.path.rpartition("/")[2]
-        path = Path(self.directory) / name
-        if "/resolve/" not in self.path or not path.is_file():
-            self.send_error(404)
-            return None
-        self.send_response(200)
-        self.send_header("Content-Length", str(path.stat().st_size))
-        self.send_header("X-Repo-Commit", "1" * 40)
-        self.send_header("ETag", f'"{name}"')
-        self.end_headers()
-        return path.open("rb")
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     folder = tmp_path / "served"
     folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", folder
-        running.shutdown()
-        thread.join()
+    with served(folder) as address:
+        yield address, folder
 
 
 @pytest.mark.slow

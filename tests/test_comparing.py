@@ -12,9 +12,9 @@ import pytest
 from conftest import TINY
 from drawn_encoders import draw_encoder
 
-from recipes import Comparison, ImageClassifier, ImageRegressor, TextClassifier
+from recipes import Comparison, ImageClassifier, ImageRegressor, Segmenter, TextClassifier
 from recipes.cli import main
-from recipes.demo import draw_messages
+from recipes.demo import draw_messages, draw_scenes
 from recipes.errors import DataError, OptionError
 
 QUICK = {"views": 0, "precision": "32", "workers": 0, "quiet": True}
@@ -81,6 +81,22 @@ def test_texts_are_compared_over_encoders_and_ngrams(tmp_path: Path) -> None:
     times = [row.latency_ms for row in found.rows if row.latency_ms is not None]
     assert times == sorted(times)
     assert {row.backbone: row.licence for row in found.rows} == {"ngrams": "no weights", str(encoder): "unknown"}
+
+
+def test_masks_are_compared_over_encoders(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "cells", number=6, seed=1, size=32)
+    found = Segmenter(**TINY).compare(
+        tmp_path / "cells",
+        backbones="test_resnet,nothing,test_efficientnet",
+        epochs=1,
+        batch_size=2,
+        precision="32",
+        workers=0,
+        quiet=True,
+    )
+    assert [row.error is None for row in found.rows] == [True, True, False]
+    assert found.score == "mean_iou"
+    assert {"training", "scoring"} <= found.rows[0].parts.keys()
 
 
 def test_of_errors_the_least_comes_first(photos: Path, tmp_path: Path) -> None:

@@ -237,6 +237,24 @@ def test_another_seed_gives_other_weights(unfitted: Any, photos: Path) -> None:
     assert first._records["split.json"] != second._records["split.json"]
 
 
+def test_examples_that_were_read_once_serve_several_fits(unfitted: Any, photos: Path) -> None:
+    settings = {**SMALL[unfitted.command].settings, "epochs": 1, "quiet": True}
+    splits = unfitted.read(photos, None, unfitted.reading(unfitted.presets["default"]))
+    notes = [*splits.notes]
+    weights, records = [], []
+    for data in (photos, splits, splits):
+        task = dataclasses.replace(unfitted).fit(data, **settings)
+        weights.append(task.network.state_dict())
+        records.append({name: task._records[name] for name in ("recipe.yaml", "files.json", "split.json")})
+    assert records[0] == records[1] == records[2]
+    assert all(torch.equal(weights[0][name], other[name]) for other in weights[1:] for name in weights[0])
+    assert splits.notes == notes
+    with pytest.raises(OptionError, match="read with another val_fraction, seed; read them again"):
+        unfitted.fit(splits, seed=1, val_fraction=0.4, **settings)
+    with pytest.raises(OptionError, match="leave val away"):
+        unfitted.fit(splits, photos, **settings)
+
+
 def test_the_callers_random_state_is_left_alone(unfitted: Any, photos: Path) -> None:
     def state() -> tuple[Any, ...]:
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index]

@@ -31,7 +31,8 @@ from torchvision.transforms import v2
 
 from recipes.datasets import Item, split_sources, table_of
 from recipes.errors import DataError
-from recipes.images import readable, size_of
+from recipes.images import size_of
+from recipes.looks import look
 from recipes.tables import Table, read_table
 
 NAMES = tuple(COLOURS)
@@ -152,7 +153,7 @@ def test_dicts_keep_their_keys_as_columns() -> None:
     assert [*found.columns] == ["pixels", "label", "id"]
     assert found.columns["id"] == [f"n{place}" for place in range(6)]
     assert found.columns["label"][:3] == list(NAMES)
-    assert readable(found.columns["pixels"][1]) is None
+    assert look(found.columns["pixels"][1]).error is None
 
 
 def test_masks_are_fetched_when_they_are_needed_like_pictures() -> None:
@@ -190,7 +191,7 @@ def test_tensors_with_labels_in_a_tensor_are_pictures() -> None:
 
 def test_normalised_tensors_are_an_error_that_says_what_to_pass() -> None:
     found = table(Drawn(lambda place: (torch.randn(3, 8, 8), place % 2)))
-    reason = readable(found.columns["image"][2])
+    reason = look(found.columns["image"][2]).error
     assert reason is not None
     assert reason.startswith("cannot be used: expected pixel values 0 to 255")
     assert reason.endswith("pass the picture before normalisation")
@@ -387,7 +388,7 @@ def test_cifar_gives_its_own_pixels_before_any_transform(tmp_path: Path) -> None
     assert found.columns["label"] == [*NAMES, *NAMES]
     assert found.columns["image"][4].fetch().shape == (32, 32, 3)
     assert int(found.columns["image"][4].fetch().max()) == 4
-    assert readable(found.columns["image"][4]) is None
+    assert look(found.columns["image"][4]).error is None
 
 
 def test_mnist_gives_its_own_pixels_with_the_names_of_its_labels() -> None:
@@ -406,7 +407,7 @@ def test_another_data_set_of_torchvision_is_read_without_its_transform() -> None
     data = vision.FakeData(5, (3, 8, 8), 2, transform=transform, target_transform=lambda label: label + 5)
     found = table(data)
     assert {*found.columns["label"]} <= {5, 6}
-    assert readable(found.columns["image"][0]) is None
+    assert look(found.columns["image"][0]).error is None
     assert data.transform is transform
     assert data.transforms is not None
 
@@ -561,7 +562,7 @@ def test_a_transform_of_the_data_set_is_left_out() -> None:
     data = hugging_face().with_transform(lambda batch: {"pixel_values": [0 for _ in batch["image"]]})
     found = table(data)
     assert [*found.columns] == ["image", "label", "text"]
-    assert readable(found.columns["image"][0]) is None
+    assert look(found.columns["image"][0]).error is None
 
 
 def test_pictures_in_files_are_opened_from_their_paths(tmp_path: Path) -> None:
@@ -573,10 +574,10 @@ def test_pictures_in_files_are_opened_from_their_paths(tmp_path: Path) -> None:
     found = table(data)
     assert [*found.columns] == ["photo"]
     assert size_of(found.columns["photo"][0]) == (20, 10)
-    assert readable(found.columns["photo"][1]) == (
+    assert look(found.columns["photo"][1]).error == (
         "is not a picture in a known format (JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, PNM)"
     )
-    assert readable(found.columns["photo"][2]) == "does not exist"
+    assert look(found.columns["photo"][2]).error == "does not exist"
 
 
 def test_two_columns_of_pictures_are_both_fetched_later_and_lists_of_pictures_are_left_out() -> None:
@@ -587,7 +588,7 @@ def test_two_columns_of_pictures_are_both_fetched_later_and_lists_of_pictures_ar
     data = data.add_column("views", [cells, cells]).cast_column("views", datasets.List(datasets.Image()))
     found = table(data)
     assert [*found.columns] == ["image", "label", "text", "mask"]
-    assert readable(found.columns["mask"][1]) is None
+    assert look(found.columns["mask"][1]).error is None
     assert found.notes == ["left out 1 column of the data set: views"]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import draw_pictures
 from torch import nn
 
-from recipes import ImageClassifier, features, preparing
+from recipes import ImageClassifier, features, inference, preparing
 from recipes.backbones import ImageNetwork
 
 OPTIONS: dict[str, Any] = {"backbone": "test_resnet", "pretrained": False, "size": 32}
@@ -23,7 +24,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def weights(task: ImageClassifier) -> torch.Tensor:
-    assert task.network is not None
     assert task.network.head is not None
     return task.network.head.weight.detach().clone()
 
@@ -44,7 +44,7 @@ def test_a_second_run_need_not_look_again_and_ends_the_same(
     first, second, third = (ImageClassifier(**OPTIONS) for _ in range(3))
     looked = batches_seen(first, photos, monkeypatch)
     again = batches_seen(second, photos, monkeypatch)
-    assert again == 2  # the score of the finished model, plain and mirrored
+    assert again == 0  # the score of the finished model comes from the same features
     assert looked == again + 5  # 2 × plain and mirrored, 1 view
     assert torch.equal(weights(first), weights(second))
     assert len(list(own_cache.iterdir())) == 5
@@ -107,10 +107,24 @@ def test_the_mirrored_score_of_a_fitted_last_layer_is_that_of_prediction(photos:
     preparing.fit_head(module.network, batches)
     head = module.network.head
     assert isinstance(head, nn.Linear)
-    looks = [
-        features.features(module.network.eval(), batches.splits.val, view, data=batches)[0]
-        for view in ("as it is", "mirrored")
-    ]
-    scores = head(torch.stack(looks).mean(0)).softmax(1)
+    looks = features.features(module.network.eval(), batches.splits.val, ("as it is", "mirrored"), data=batches)
+    scores = head(torch.stack([found for found, _ in looks]).mean(0)).softmax(1)
     predicted = torch.tensor([list(row.scores.values()) for row in task.predict(batches.splits.val.inputs)])
     torch.testing.assert_close(scores.float(), predicted.float(), atol=1e-5, rtol=1e-4)
+
+
+def test_what_the_last_layer_was_fitted_on_is_not_looked_at_again_to_be_scored(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels are drawn by chance, so that most predictions are wrong, each in its own way."""
+    data = draw_pictures(tmp_path / "data", 10)
+    rows = [f"{path.relative_to(data)},{'abc'[place * 7 % 11 % 3]}" for place, path in enumerate(data.rglob("*.png"))]
+    (data / "labels.csv").write_text("image,label\n" + "\n".join(rows))
+    with monkeypatch.context() as patch:
+        patch.setattr(inference, "outputs", None)
+        task = ImageClassifier(**OPTIONS).fit(data / "labels.csv", preset="quick", precision="32", quiet=True)
+    found = task.evaluate(data / "labels.csv", split="val")
+    assert 0 < found.scores["accuracy"] < 1
+    assert task._scores == pytest.approx(found.scores)
+    trained = ImageClassifier(**OPTIONS).fit(data / "labels.csv", quiet=True, epochs=1, head_first=True, lr=1e-2)
+    assert trained._scores == pytest.approx(trained.evaluate(data / "labels.csv", split="val").scores)

@@ -23,12 +23,11 @@ from recipes.images import (
     ignored,
     left_out,
     looks_like_picture,
-    measured,
     opened,
     pictures_in,
-    readable,
     size_of,
 )
+from recipes.looks import look
 
 EXACT = Preparation(size=32, resize="squash", interpolation="bilinear")
 
@@ -486,7 +485,7 @@ def failure(path: Path | str) -> ImageError:
     assert str(error) == f"{path} {error.reason}"
     assert "\n" not in str(error)
     if os.path.exists(path):
-        assert readable(str(path)) == error.reason
+        assert look(str(path)).error == error.reason
     return error
 
 
@@ -679,7 +678,7 @@ def test_a_picture_is_known_by_its_suffix_in_any_case(name: str) -> None:
 def test_a_picture_with_a_wrong_or_no_suffix_is_known_by_its_content(tmp_path: Path, form: str, name: str) -> None:
     Image.new("RGB", (16, 16), "red").save(tmp_path / name, form)
     assert looks_like_picture(str(tmp_path / name))
-    assert readable(str(tmp_path / name)) is None
+    assert look(str(tmp_path / name)).error is None
 
 
 def test_texts_are_no_pictures(tmp_path: Path) -> None:
@@ -700,7 +699,7 @@ def test_a_folder_is_walked_in_order_and_links_in_a_circle_end(tmp_path: Path) -
     found, others = pictures_in(tmp_path)
     names = [os.path.relpath(path, tmp_path) for path in found]
     assert names == ["B.png", "c.png", "gone.png", "a/z.png", "b/10.png", "b/2.png"]
-    assert readable(found[2]) == "does not exist"  # so it is counted, and not passed over
+    assert look(found[2]).error == "does not exist"  # so it is counted, and not passed over
     assert others == []
 
 
@@ -737,8 +736,7 @@ def test_the_bytes_of_a_file_give_the_same_pixels_as_the_file(tmp_path: Path, su
     for source in [*sources, *map(Fetched, [str(file), file, *sources])]:
         np.testing.assert_array_equal(EXACT.pixels(source), EXACT.pixels(file))
         assert size_of(source) == (480, 320)
-        assert measured(source) == measured(file)
-        assert readable(source) is None
+        assert look(source) == look(file)
     assert file.read_bytes() == content
 
 
@@ -775,7 +773,7 @@ def test_a_fetched_thing_that_is_no_picture_is_called_by_its_name(found: object,
         EXACT.pixels(Fetched(found))
     assert str(caught.value).startswith(words)
     assert "\n" not in str(caught.value)
-    assert readable(Fetched(found)) == caught.value.reason
+    assert look(Fetched(found)).error == caught.value.reason
     assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason
 
 
@@ -783,10 +781,10 @@ def test_bytes_that_are_cut_off_or_declare_too_much_are_refused_like_files(tmp_p
     photo(64, 64).save(tmp_path / "cut.png")
     content = (tmp_path / "cut.png").read_bytes()
     for source in (content[:-200], {"bytes": content[:-200], "path": "cut.png"}, Fetched(content[:-200])):
-        assert str(readable(source)).startswith("is damaged (")
+        assert str(look(source).error).startswith("is damaged (")
     huge = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = content[:16] + huge + struct.pack(">I", zlib.crc32(b"IHDR" + huge)) + content[33:]
-    assert str(readable(bomb)).startswith("declares more pixels than is safe to open")
+    assert str(look(bomb).error).startswith("declares more pixels than is safe to open")
     with pytest.raises(ImageError, match=r"^cut\.png is damaged"):
         EXACT.pixels({"bytes": content[:-200], "path": "cut.png"})
 
@@ -803,4 +801,4 @@ def test_what_has_no_name_is_never_called_by_its_address() -> None:
 
 
 def test_an_array_that_is_no_picture_is_not_readable_for_the_same_reason() -> None:
-    assert str(readable(np.full((4, 4, 3), -2.0))).endswith("pass the picture before normalisation)")
+    assert str(look(np.full((4, 4, 3), -2.0)).error).endswith("pass the picture before normalisation")

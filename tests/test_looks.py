@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from recipes import images, looks
+from recipes.errors import ImageError
 from recipes.looks import Look, exact_duplicates, look, near_duplicates, quick_looks
 
 
@@ -92,8 +93,9 @@ def test_errors_are_those_of_reading(tmp_path: Path) -> None:
     (tmp_path / "page.png").write_text("<!DOCTYPE html><html>no picture</html>")
     for name in ("cut.jpg", "empty.jpg", "page.png", "missing.jpg"):
         path = str(tmp_path / name)
-        assert look(path) == Look(images.readable(path))
-        assert look(path).error
+        with pytest.raises(ImageError) as caught, images.opened(path) as lazy:
+            images.loaded(lazy, 32, 32)
+        assert look(path) == Look(caught.value.reason)
     assert look(str(whole)).error is None
     assert "shape (2, 3, 4, 5)" in str(look(np.zeros((2, 3, 4, 5), np.uint8)).error)
 

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 import recipes
-from recipes import ImageClassifier, Preset, ranks
+from recipes import ImageClassifier, Preset, accounts, ranks
 from recipes.data import EpochSampler, LengthBatches, Share
 from recipes.demo import draw_messages, draw_scenes
 from recipes.errors import OptionError
@@ -42,15 +43,19 @@ CALM: dict[str, Any] = {
 # Runs in one process, and in two that torchrun has started: one start for all of them, because a start takes seconds.
 SCRIPT = """
 import os, sys, torch
-from recipes import ImageClassifier, ImageRegressor, Segmenter, TextClassifier
-from test_ranks import CALM, VIT
+from pathlib import Path
+from recipes import ImageClassifier, ImageRegressor, Segmenter, TextClassifier, tiles
+from test_ranks import CALM, SHARED_OUT, VIT, Stop
 
 torch.set_num_threads(1)
 data, out = sys.argv[1:]
+rank = os.environ.get("RANK", "0")
 
 def run(name, task, folder, **settings):
+    before = sum(os.times()[:4])
     task.fit(f"{data}/{folder}", **{**CALM, "out": f"{out}/{name}", **settings})
-    torch.save((task.network.state_dict(), task.codec), f"{out}/{name}-{os.environ.get('RANK', '0')}.pt")
+    Path(f"{out}/{name}-{rank}.cpu").write_text(str(sum(os.times()[:4]) - before))
+    torch.save((task.network.state_dict(), task.codec), f"{out}/{name}-{rank}.pt")
 
 run("pictures", ImageClassifier(**VIT), "photos")
 run("weighed", ImageClassifier(**VIT), "photos", class_weights="balanced", accumulate=2, ema=0.9)
@@ -60,15 +65,52 @@ run("norms", ImageClassifier(**{**VIT, "backbone": "test_resnet"}), "photos", ep
 run("numbers", ImageRegressor(**VIT), "numbers.csv")
 run("ngrams", TextClassifier(backbone="ngrams"), "messages.csv", epochs=1, find_batch_size=False)
 run("masks", Segmenter(backbone="test_resnet", pretrained=False), "scenes", epochs=1)
+if "RANK" in os.environ:  # two processes are stopped and go on, one runs through
+    run("shared-out", ImageClassifier(**VIT), "photos", callbacks=[Stop(f"{out}/share-{rank}")], **SHARED_OUT)
+run("shared-out", ImageClassifier(**VIT), "photos", resume=True, **SHARED_OUT)
+tiles.TILE, tiles.OVERLAP = 64, 16
+run("shared-masks", Segmenter(backbone="test_resnet", pretrained=False), "tall", epochs=1, strategy="fsdp")
 run("time", ImageClassifier(**VIT), "photos", epochs=10_000, time="1s")
 """
 
-RUNS = ("pictures", "weighed", "several", "head", "norms", "numbers", "ngrams", "masks")
+RUNS = ("pictures", "weighed", "several", "head", "norms", "numbers", "ngrams", "masks", "shared-out", "shared-masks")
+
+# All that weights and an optimizer's state in parts could do otherwise.
+SHARED_OUT: dict[str, Any] = {
+    "strategy": "fsdp",
+    "epochs": 3,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "layer_decay": 0.7,
+    "clip_grad": 0.5,
+    "accumulate": 2,
+    "ema": 0.9,
+    "freeze": 1,
+}
+
+
+class Stop(Callback):
+    """Notes what share of the weights this process keeps, and stops the run as Ctrl-C does."""
+
+    def __init__(self, note: str) -> None:
+        self.note = note
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        weights: list[Any] = list(pl_module.parameters())
+        kept, whole = sum(one.to_local().numel() for one in weights), sum(one.numel() for one in weights)
+        Path(self.note).write_text(str(kept / whole))
+        if trainer.is_global_zero:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def environment() -> dict[str, str]:
-    tests = str(Path(__file__).parent)
-    return {**os.environ, "PYTHONPATH": tests, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    tests = Path(__file__).parent
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
@@ -98,6 +140,10 @@ def data(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.writerows([os.fspath(path), value(path, number)] for number, path in enumerate(pictures))
     draw_messages(folder / "messages.csv", 45, seed=0)
     draw_scenes(folder / "scenes", 9, seed=0, size=64)
+    draw_scenes(folder / "tall", 9, seed=0, size=64)
+    for path in (folder / "tall").glob("*/*[02468].png"):  # of some images there are more tiles than of others
+        with Image.open(path) as picture:
+            picture.resize((64, 160), Image.Resampling.NEAREST).save(path)
     return folder
 
 
@@ -153,10 +199,27 @@ def test_every_process_has_the_fitted_model(name: str, alone_and_together: tuple
 @pytest.mark.slow
 def test_one_process_speaks_and_writes_for_all(alone_and_together: tuple[Path, Path, str]) -> None:
     alone, together, said = alone_and_together
-    assert said.count("\nepoch 1/1 ") == 5  # several, head, norms, ngrams, masks
+    assert said.count("\nepoch 1/1 ") == 6  # several, head, norms, ngrams, masks, shared-masks
     assert said.count(f"saved to {together / 'norms'};") == 1
     for name in RUNS:
         assert {path.name for path in (together / name).iterdir()} == {path.name for path in (alone / name).iterdir()}
+
+
+@pytest.mark.slow
+def test_each_process_keeps_half_of_what_is_shared_out(alone_and_together: tuple[Path, Path, str]) -> None:
+    shares = [float((alone_and_together[1] / f"share-{rank}").read_text()) for rank in (0, 1)]
+    assert sum(shares) == pytest.approx(1)
+    assert max(shares) < 0.6  # what has one row, such as a bias of a normalisation's kind, is with the first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pictures", "shared-masks"])
+def test_one_account_counts_what_all_processes_took(name: str, alone_and_together: tuple[Path, Path, str]) -> None:
+    folder = alone_and_together[1]
+    took = [float((folder / f"{name}-{rank}.cpu").read_text()) for rank in (0, 1)]
+    account = json.loads((folder / name / "account.json").read_text())
+    assert max(took) < account["cpu_seconds"] <= sum(took)
+    assert account["energy_wh"] > account["cpu_seconds"] * accounts.core_watts()[0] / 3600
 
 
 @pytest.mark.slow
@@ -273,6 +336,30 @@ def test_ctrl_c_stops_all_processes_and_keeps_the_best(run: subprocess.Popen[str
 
 
 @pytest.mark.slow
+def test_the_shell_shares_a_network_out(photos: Path, tmp_path: Path) -> None:
+    options = {**VIT, **CALM, "epochs": 1, "devices": 2, "strategy": "fsdp", "optimizer": "adamw"}
+    told = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value).lower())]
+    command = [
+        sys.executable,
+        "-m",
+        "recipes",
+        "fit",
+        "image-classifier",
+        str(photos),
+        "--out",
+        str(tmp_path / "model"),
+    ]
+    done = subprocess.run([*command, *told], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert recipes.load(tmp_path / "model").predict(photos / "red" / "0.png")[0].label in ("blue", "green", "red")
+    told[told.index("adamw")] = "mars"
+    done = subprocess.run([*command, "--overwrite", *told], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: optimizer='mars' cannot work on weights that are shared out (")
+
+
+@pytest.mark.slow
 def test_what_one_process_raises_is_raised_where_fit_was_called(photos: Path, capfd: Any) -> None:
     with pytest.raises(OptionError, match="there is no setting 'nonsense'"):
         ImageClassifier(**VIT).fit(photos, devices=2, nonsense=1, **CALM)
@@ -316,7 +403,8 @@ def test_more_devices_than_there_are_do_not_predict(fitted: ImageClassifier, pho
         ({"strategy": "dpp"}, "there is no strategy 'dpp'; did you mean ddp"),
         ({"strategy": "deepspeed"}, "strategy='deepspeed' needs the package deepspeed"),
         ({"strategy": "ddp_spawn"}, "recipes starts the processes itself; take ddp"),
-        ({"strategy": "fsdp", "devices": 2}, "strategy='fsdp' is not there yet; take ddp"),
+        ({"strategy": "fsdp", "devices": 2, "precision": "fp16"}, "strategy='fsdp' goes with precision=bf16 or 32"),
+        ({"strategy": "fdsp"}, "there is no strategy 'fdsp'; did you mean fsdp"),
         ({"devices": 0}, "devices=0 cannot be: it is at least 1"),
     ],
 )

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Run
 from PIL import Image
 
 import recipes
@@ -448,39 +448,6 @@ def empty_masks(*paths: Path) -> None:
 
 # -- the shell --------------------------------------------------------------------------------------------------------
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in this process and an empty folder: exit code, stdout, stderr."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def call(*words: Any) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        sys.stdout.flush()
-        return code, *capfd.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def mistake(run: Run) -> Callable[..., str]:
-    """Runs what is a user's mistake: exit code 2, nothing on stdout, one line on stderr, which it gives; no files."""
-
-    def call(*words: Any) -> str:
-        before = sorted(os.listdir())
-        code, out, err = run(*words)
-        assert (code, out) == (2, ""), err
-        assert len(err.splitlines()) == 1, err
-        assert err.startswith("error: ")
-        assert sorted(os.listdir()) == before
-        return err
-
-    return call
-
-
 # -- options that Python gives in other forms --------------------------------------------------------------------------
 
 
@@ -700,10 +667,9 @@ def test_evaluating_on_what_the_model_does_not_know_is_refused(fitted: Segmenter
 
 
 def test_a_time_budget_ends_the_run_and_keeps_the_best(cells: Path) -> None:
-    began = time.perf_counter()
     task = fit(cells, epochs=10_000, time="3s", patience=0)
-    assert time.perf_counter() - began < 30
     assert task.history is not None
+    assert len(task.history.epochs) < 10_000
     assert task.history.best_epoch is not None
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_encoders import KINDS, WORDS, draw_encoder
+from hub import Hub, served
 
 import recipes
 from recipes import TextClassifier, text_networks
@@ -239,32 +237,10 @@ def test_without_a_network_the_way_on_is_ngrams(monkeypatch: pytest.MonkeyPatch,
         text_networks.check("a name with spaces", pretrained=True)
 
 
-class Hub(http.server.SimpleHTTPRequestHandler):
-    """Answers as the Hugging Face Hub does: one good repository, one that needs a licence, no other."""
+class Strict(Hub):
+    """One good repository, one that needs a licence, no other."""
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def send_head(self) -> Any:
-        name = self.path.rpartition("/")[2]
-        path = Path(self.directory) / name
-        if self.path.startswith("/gated/"):
-            self.send_response(403)
-            self.send_header("X-Error-Code", "GatedRepo")
-            self.send_header("X-Error-Message", "Access to model gated/encoder is restricted")
-            self.end_headers()
-            return None
-        if not self.path.startswith("/good/") or "/resolve/" not in self.path or not path.is_file():
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if self.path.startswith("/good/") else "RepoNotFound")
-            self.end_headers()
-            return None
-        self.send_response(200)
-        self.send_header("Content-Length", str(path.stat().st_size))
-        self.send_header("X-Repo-Commit", "1" * 40)
-        self.send_header("ETag", f'"{name}"')
-        self.end_headers()
-        return path.open("rb")
+    repositories = "/good/"
 
 
 @pytest.mark.slow
@@ -272,8 +248,7 @@ def test_encoders_and_models_come_from_the_hub(bert: Path, tmp_path: Path) -> No
     """A real server in this process, real clients in others; the second time nothing answers, and the cache serves."""
     import shutil
 
-    served = tmp_path / "served"
-    shutil.copytree(bert, served)
+    shutil.copytree(bert, tmp_path / "served")
     code = """
 import sys
 from recipes import TextClassifier, load
@@ -286,16 +261,14 @@ try:
 except RecipesError as error:
     print(error)
 """
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=str(served))) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
+    with served(tmp_path / "served", Strict) as address:
         environment = {
             **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
             "HF_HOME": str(tmp_path / "home"),
             "HF_HUB_DISABLE_XET": "1",
         }
 
-        def answer(name: str, out: str, endpoint: str = f"http://127.0.0.1:{running.server_port}") -> str:
+        def answer(name: str, out: str, endpoint: str = address) -> str:
             done = subprocess.run(
                 [sys.executable, "-c", code, name, str(tmp_path / out)],
                 capture_output=True,
@@ -316,8 +289,6 @@ except RecipesError as error:
             assert "could not be had" in words
             assert "backbone=ngrams" in words
             assert "\n" not in words
-        running.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

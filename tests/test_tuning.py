@@ -26,7 +26,8 @@ from recipes.cli import main
 from recipes.demo import draw_messages, draw_scenes
 from recipes.errors import DataError, OptionError, OutputError, RecipesError, TrainingError, WeightsError
 from recipes.presets import MASK_PRESETS, NGRAM_PRESETS, PRESETS, TEXT_PRESETS, Preset
-from recipes.tuning import JOURNAL, Span, _rooms, search_space
+from recipes.rooms import Span, own_rooms, search_space
+from recipes.tuning import JOURNAL
 
 pytest.importorskip("optuna")
 
@@ -179,6 +180,85 @@ def test_several_backbones_are_searched_and_one_that_does_not_exist_is_named(
     assert {trial.epochs for trial in tuning.trials} == {0}
     with pytest.raises(OptionError, match="there is no backbone 'nothing'"):
         ImageClassifier(**TINY).tune(photos, out=tmp_path / "other", backbones=["nothing"])
+
+
+def test_ranges_and_choices_are_kept_to_and_the_first_trial_has_what_is_nearest(messages: Path, tmp_path: Path) -> None:
+    search = "lr=0.1..1, batch_size=8..32, optimizer=adagrad|adamw, warmup=0..0.1, weight_decay=0.001|0.01"
+    tuning = ngrams().tune(messages, out=tmp_path / "study", trials=4, search=search, **FAST)
+    assert tuning.trials[0].settings == {
+        "lr": 1.0,  # of FAST's 2
+        "batch_size": 32,  # of 64
+        "optimizer": "adagrad",
+        "warmup": 0.1,
+        "weight_decay": 0.001,
+    }
+    for settings in (trial.settings for trial in tuning.trials):
+        assert 0.1 <= settings["lr"] <= 1
+        assert 8 <= settings["batch_size"] <= 32
+        assert isinstance(settings["batch_size"], int)
+        assert settings["optimizer"] in ("adagrad", "adamw")
+        assert settings["weight_decay"] in (0.001, 0.01)
+    wider = search.replace("0.1..1", "0.1..2")
+    with pytest.raises(OptionError, match=r"had lr=0\.1 to 1, not 0\.1 to 2"):
+        ngrams().tune(messages, out=tmp_path / "study", search=wider, **FAST)
+
+
+def test_all_trials_and_backbones_share_one_look_at_the_pictures(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, read_from = ImageClassifier.read, []
+
+    def watched(self: Any, data: Any, *arguments: Any) -> Any:
+        read_from.append(data)
+        return read(self, data, *arguments)
+
+    monkeypatch.setattr(ImageClassifier, "read", watched)
+    settings = {"views": 1, "mirror": False, "precision": "32", "workers": 0, "quiet": True}
+    tuning = ImageClassifier(**TINY).tune(
+        photos, out=tmp_path / "study", search={"hflip": None}, trials=2, preset="quick", **settings
+    )
+    assert read_from == [photos]
+    assert tuning.recipe["data"] == str(photos)
+    names = ["test_resnet", "test_efficientnet"]
+    comparison = ImageClassifier(**TINY).compare(photos, backbones=names, **settings)
+    assert read_from == [photos] * 2
+    assert [row.recipe["data"] for row in comparison.rows] == [str(photos)] * 2
+
+
+def test_masks_are_searched_over_backbones(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "cells", number=6, seed=1, size=32)
+    tuning = Segmenter(**TINY).tune(
+        tmp_path / "cells",
+        out=tmp_path / "study",
+        backbones="test_resnet,test_efficientnet",
+        search="lr,cutmix=0|1",
+        trials=2,
+        epochs=1,
+        batch_size=2,
+        precision="32",
+        workers=0,
+        quiet=True,
+    )
+    assert tuning.score == "mean_iou"
+    assert [trial.error for trial in tuning.trials] == [None, None]
+    assert tuning.recipe["data"] == str(tmp_path / "cells")
+
+
+def test_texts_are_searched_over_encoders_each_with_its_own_tokens(messages: Path, tmp_path: Path) -> None:
+    encoders = [str(draw_encoder(tmp_path / name, name)) for name in ("bert", "distilbert")]
+    tuning = TextClassifier().tune(
+        messages,
+        out=tmp_path / "study",
+        backbones=encoders,
+        search=["mixup=0..0.5"],
+        trials=3,
+        epochs=1,
+        precision="32",
+        workers=0,
+        quiet=True,
+    )
+    assert [trial.error for trial in tuning.trials] == [None] * 3
+    assert {trial.settings["backbone"] for trial in tuning.trials} <= {*encoders}
 
 
 # -- stopping and going on --------------------------------------------------------------------------------------------
@@ -359,6 +439,19 @@ def test_without_optuna_one_line_says_how_to_get_it(
         ({"time": "soon"}, "time='soon' cannot be"),
         ({"search": "lrr"}, "search cannot take 'lrr'; did you mean lr"),
         ({"search": "hflip"}, "hflip cannot be searched: text-classifier has no use for it"),
+        ({"search": "seed=1|2"}, "search cannot take 'seed'"),
+        ({"search": "warmpu=0..1"}, "search cannot take 'warmpu'; did you mean warmup"),
+        ({"search": "warmup"}, "warmup cannot be searched: a range or choices are missing"),
+        ({"search": "lr="}, "lr cannot be searched: a range or choices are missing"),
+        ({"search": "lr=1..0.1"}, "lr cannot be searched: the range 1..0.1 is backwards; take 0.1..1"),
+        ({"search": {"lr": (0.1, 0.1)}}, "lr cannot be searched: the range 0.1..0.1 holds one number"),
+        ({"search": "lr=0.1|0.1"}, "one choice is no search; as a setting it is lr=0.1"),
+        ({"search": "lr=low..high"}, "lr cannot be searched: lr takes a number, found 'low'"),
+        ({"search": "lr=-1..1"}, "lr=-1.0 cannot be: it is greater than 0"),
+        ({"search": "sampler=shuffled|evenly"}, "sampler takes one of shuffled, balanced, found 'evenly'"),
+        ({"search": {"sampler": ("shuffled", "balanced")}}, "a range is two numbers, low and high; give choices"),
+        ({"search": "lr=0.1|1,lr"}, "search names 'lr' twice"),
+        ({"search": "optimizer=adamw|adamm"}, "optimizer cannot be searched: there is no optimizer 'adamm'"),
         ({"search": "batch_size", "find_batch_size": True}, "find_batch_size=True looks for it in each trial"),
         ({"epochs": 0, "head_first": True, "search": "lr"}, "epochs=0 fits the last layer alone"),
         ({"backbones": "ngrams,bert"}, "ngrams has settings of its own"),
@@ -375,9 +468,14 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     assert not (tmp_path / "study").exists()
 
 
-def test_the_shell_needs_a_folder_for_the_study(messages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_needs_a_folder_for_the_study_and_ranges_that_make_sense(
+    messages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["tune", "text-classifier", str(messages), "--backbone", "ngrams"]) == 2
     assert "needs --out STUDY" in capsys.readouterr().err
+    words = ["tune", "text-classifier", str(messages), "--backbone", "ngrams", "--out", "study", "--search"]
+    assert main([*words, "lr=1..0.1"]) == 2
+    assert "the range 1..0.1 is backwards; take 0.1..1" in capsys.readouterr().err
     assert main(["tune"]) == 2
     assert "usage: recipes tune TASK DATA --out STUDY" in capsys.readouterr().out
 
@@ -414,9 +512,39 @@ def test_what_is_searched_suits_the_task_and_the_preset(photos: Path, messages: 
     }
 
 
+def test_ranges_are_the_same_in_every_spelling_and_wide_ones_go_by_magnitude(messages: Path) -> None:
+    def space(search: Any) -> dict[str, Any]:
+        preset = Preset(**{**vars(NGRAM_PRESETS["default"]), "find_batch_size": False})
+        return search_space(ngrams(), messages, preset, search, [])
+
+    spelled = {
+        "lr": Span(0.5, 1.0, log=True),  # as its own range has it
+        "clip_grad": Span(0.0, 10.0),
+        "weight_decay": Span(1e-5, 1e-2, log=True),
+        "accumulate": Span(1, 4),
+        "batch_size": (16, 32),
+        "freeze_bn": (True, False),
+        "label_smoothing": Span(0.0, 0.2),
+    }
+    text = "lr=0.5..1,clip_grad=0..10,weight_decay=1e-5..1e-2,accumulate=1..4,batch_size=16|32,freeze_bn=true|false"
+    assert space(f"{text},label_smoothing") == spelled
+    assert space([*text.split(","), "label_smoothing"]) == spelled
+    assert spelled == space(
+        {
+            "lr": (0.5, 1),
+            "clip_grad": (0, 10),
+            "weight_decay": "1e-5..1e-2",
+            "accumulate": (1, 4),
+            "batch_size": [16, 32],
+            "freeze_bn": [True, False],
+            "label_smoothing": None,
+        }
+    )
+
+
 @pytest.mark.parametrize("preset", [*PRESETS.values(), *TEXT_PRESETS.values(), *NGRAM_PRESETS.values()])
 def test_the_usual_value_can_always_be_chosen(preset: Preset) -> None:
-    for name, room in _rooms(preset).items():
+    for name, room in own_rooms(preset).items():
         value = getattr(preset, name)
         assert room.low <= value <= room.high if isinstance(room, Span) else value in room
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import statistics
@@ -188,16 +187,8 @@ class Segmenter(Task):
             suffix=self.suffix,
             reading=reading,
         )
-        from recipes import mask_networks
-
-        start = mask_networks.starting_note(
-            self.architecture,
-            self.backbone,
-            len(splits.train.labels),
-            pretrained=self.pretrained,
-            weights=self.weights,
-        )
-        return dataclasses.replace(splits, code=code, notes=[*splits.notes, *([start] if start else [])])
+        splits.code = code
+        return splits
 
     def read_labelled(self, data: Any, labels: tuple[str, ...]) -> Examples:
         """Find images with masks to score the model on."""
@@ -209,9 +200,10 @@ class Segmenter(Task):
         from recipes import mask_networks
 
         labels = splits.train.labels
-        network = mask_networks.build(
-            self.architecture, self.backbone, len(labels), pretrained=self.pretrained, weights=self.weights
-        )
+        start: dict[str, Any] = {"pretrained": self.pretrained, "weights": self.weights}
+        network = mask_networks.build(self.architecture, self.backbone, len(labels), **start)
+        if note := mask_networks.starting_note(self.architecture, self.backbone, len(labels), **start):
+            splits.notes.append(note)
         mean, std = (tuple(float(value) / 255 for value in figure.flatten()) for figure in (network.mean, network.std))
         sides = [images.size_of(source) for source in splits.train.inputs[:100]] or [(256, 256)]
         whole = min(1.0, _LONGEST / statistics.median(max(side) for side in sides))
