@@ -367,7 +367,7 @@ def fetched(repository: str, file: str, revision: str | None = None) -> Path:
         cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(cached, str):
             return Path(cached)
-        _check_connection(huggingface_hub.constants.ENDPOINT)
+        check_connection(huggingface_hub.constants.ENDPOINT)
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
     except HFValidationError as error:
         raise OSError(f"{repository!r} does not have the form OWNER/NAME") from error
@@ -395,7 +395,7 @@ def cache_folder() -> str:
     return HF_HUB_CACHE
 
 
-def _check_connection(address: str) -> None:
+def check_connection(address: str) -> None:
     """Fail at once where there is no network: the Hub's own client would try for 47 seconds before it says so."""
     if urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE"):
         return  # a proxy answers for all hosts; the client itself refuses in offline mode

@@ -21,6 +21,7 @@ from recipes.findings import Finding
 from recipes.image_examples import PICTURES
 from recipes.mask_pairs import check_masked, find_pairs
 from recipes.sources import find, tables_in
+from recipes.streams import SHARDS
 from recipes.tables import Table, existing
 from recipes.task import Task
 from recipes.text_examples import TEXTS
@@ -144,7 +145,7 @@ def check(data: Any, val: Any = None, *, task: str | Task | None = None, quiet: 
     preset = task.presets["default"]
     findings: list[Finding] = []
     splits: Splits | None = None
-    if isinstance(data, (str, os.PathLike)):
+    if isinstance(data, (str, os.PathLike)) and not SHARDS.match(os.fspath(data)):
         existing(data)
     try:
         splits = task.read(data, val, task.reading(preset, thorough=True))
@@ -192,7 +193,7 @@ def guessed(data: Any) -> str:
     Raises:
         DataError: there are no such data.
     """
-    if isinstance(data, (str, os.PathLike)):
+    if isinstance(data, (str, os.PathLike)) and not SHARDS.match(os.fspath(data)):
         data = existing(data)
         if not os.path.isdir(data) and is_archive(data):
             data = unpacked(data)

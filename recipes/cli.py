@@ -610,9 +610,12 @@ def _as_words(config: dict[str, Any], parser: ArgumentParser) -> list[str]:
 
 
 def _free_name(data: str) -> str:
-    """`photos-model` for `photos/` or `photos.csv`, or `photos-model-2` if that is there."""
+    """`photos-model` for `photos/`, `photos.csv` or `photos-{0..9}.tar`, or `photos-model-2` if that is there."""
     path = Path(data).absolute()
-    name = f"{(path.stem if path.is_file() else path.name) or 'data'}-model"
+    name = path.stem if path.is_file() else path.name
+    if not path.exists():  # shards
+        name = re.sub(r"\{.*\}|[*?\[\]]|\.[a-z]+(\.gz)?$", "", name).rstrip("-_.")
+    name = f"{name or 'data'}-model"
     number = 2
     free = name
     while os.path.lexists(free):

@@ -16,7 +16,7 @@ from recipes.tables import Table
 # What people call columns, without anything but letters and digits; a better name comes first.
 _LABEL = (
     "label labels category categories class target intent sentiment emotion emotions topic topics tag tags genre "
-    "genres y stars rating"
+    "genres y stars rating cls"
 )
 _NUMBER = "target y value score price age count weight rating label"
 _SEVERAL = "labels categories emotions topics tags genres intents classes"

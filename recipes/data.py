@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -166,10 +166,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         length: how many come in an epoch.
         seed: governs the order, and what is drawn.
         balance: draw examples so that all labels come equally often; without it each comes once.
+        lanes: a place p stands where the number of lanes leaves the same rest as it does of p, so that processes that
+            share the order, share the lanes of a stream, too.
     """
 
-    def __init__(self, length: int, seed: int, balance: Balance | None = None) -> None:
-        self.length, self.seed, self.balance, self.epoch = length, seed, balance, 0
+    def __init__(self, length: int, seed: int, balance: Balance | None = None, lanes: int = 1) -> None:
+        self.length, self.seed, self.balance, self.lanes, self.epoch = length, seed, balance, lanes, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -184,22 +186,39 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def places(self, epoch: int) -> NDArray[np.int64]:
         """What comes in an epoch, in order."""
         rng = np.random.default_rng((self.seed, epoch))
+        if self.lanes > 1:
+            order = np.arange(self.length)
+            for lane in range(self.lanes):
+                order[lane :: self.lanes] = rng.permutation(order[lane :: self.lanes])
+            return order
         if self.balance is None:
             return rng.permutation(self.length)
         return rng.permutation(self.balance.drawn(self.length, self.seed, epoch, rng.random()))
 
 
 class EncodedExamples(Dataset[tuple[Any, int, str]]):
-    """Examples as the network takes them: as they are, or (with the preset's augmentation) varied for training."""
+    """Examples as the network takes them: as they are, or (with the preset's augmentation) varied for training.
 
-    def __init__(self, examples: Examples, codec: Codec, preset: Preset | None = None) -> None:
+    Args:
+        examples: the examples.
+        codec: what prepares them.
+        preset: its augmentation; none without.
+        share: where these are this process's share of a window, how many all have together, and every which one is
+            here; places count among all.
+    """
+
+    def __init__(
+        self, examples: Examples, codec: Codec, preset: Preset | None = None, share: tuple[int, int] | None = None
+    ) -> None:
         self.codec, self.preset = codec, preset
+        # Of a window that processes share, each has every so many-th: of how many, and every which.
+        self.whole, self.every = share or (len(examples), 1)
         # Loader processes get these alone, and in few objects: see `Names`.
         self.inputs, self.targets = _compact(examples.inputs), _compact(examples.targets)
         self.arrays = examples.encoded(codec) if codec.ragged else None
 
     def __len__(self) -> int:
-        return len(self.inputs) * (_views(self.codec) if self.preset else 1)
+        return self.whole * (_views(self.codec) if self.preset else 1)
 
     def __getitems__(self, keys: list[Any]) -> list[tuple[Any, int, str]]:
         """A batch at once: by threads in the training process itself, one after the other in a loader process."""
@@ -210,7 +229,7 @@ class EncodedExamples(Dataset[tuple[Any, int, str]]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Any, int, str]:
         epoch, place = key if isinstance(key, tuple) else (0, key)
-        number = place % len(self.inputs)
+        number = place % self.whole // self.every
         source, target = self.inputs[number], self.targets[number]
         if isinstance(target, np.generic):
             target = target.item()
@@ -254,12 +273,15 @@ class LengthBatches(Sampler[list[Any]]):
         arrays: the encoded texts.
         batch_size: a batch holds no more than so many texts of average length; of short ones more.
         sampler: the order of an epoch; the texts' own order if not given.
+        number: how many batches there are to be; as many as come of it if not given.
     """
 
-    def __init__(self, arrays: list[Any], batch_size: int, sampler: EpochSampler | None = None) -> None:
+    def __init__(
+        self, arrays: list[Any], batch_size: int, sampler: EpochSampler | None = None, number: int | None = None
+    ) -> None:
         self.sizes, self.batch_size = [size(array) for array in arrays], batch_size
         self.sampler = sampler  # Lightning tells it the epoch
-        self.number = len(by_length(self._sizes(self._places(0)), batch_size, range(len(arrays))))
+        self.number = number or len(by_length(self._sizes(self._places(0)), batch_size, range(len(arrays))))
 
     def __len__(self) -> int:
         return self.number
@@ -324,7 +346,7 @@ def collate(rows: list[tuple[Any, int, str]], codec: Codec) -> Batch | None:
     Targets are places of labels or numbers, shape (examples,), zeros and ones for each label, shape (examples, labels),
     or masks of places, shape (examples, height, width).
     """
-    lost = [source for array, _, source in rows if array is None]
+    lost = [str(source) if hasattr(source, "fetch") else source for array, _, source in rows if array is None]
     arrays = [array for array, _, _ in rows if array is not None]
     if not arrays:
         return None if ranks.world() == 1 else (None, None, lost)  # type: ignore[return-value]
@@ -344,11 +366,19 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(self, splits: Splits, codec: Codec, preset: Preset) -> None:
         super().__init__()
+        if splits.stream is not None:  # others may be fitted on the same splits
+            splits = replace(splits, stream=splits.stream.anew())
         self.splits, self.codec, self.preset = splits, codec, preset
         self.workers = loader_workers(preset.workers, preset.accelerator)
         self._stand_in: Batch | None = None
+        self._numbers: dict[int, int] = {}
         if preset.sampler == "balanced":
             _refuse_numbers(splits.train, "sampler", preset.sampler)
+            if splits.stream is not None:
+                raise OptionError(
+                    "sampler='balanced' would draw from one window of the stream again and again; take "
+                    "class_weights=balanced, which counts the labels of the first window"
+                )
 
     @property
     def views(self) -> int:
@@ -362,11 +392,49 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled, augmented batches; a last one of a single picture is left out, batch norm cannot train on it."""
+        if self.splits.stream is not None:
+            return self._windowed(self.splits.stream)
         examples = EncodedExamples(self.splits.train, self.codec, self.preset)
         size = self.preset.batch_size
         balance = Balance.of(self.splits.train) if self.preset.sampler == "balanced" else None
         sampler = EpochSampler(len(examples), self.preset.seed, balance)
         return self.loader(examples, sampler, drop_last=len(examples) > size and len(examples) % size == 1)
+
+    def _windowed(self, stream: Any) -> DataLoader[Any]:
+        """The batches of a window; Lightning asks for a new loader in each epoch.
+
+        Processes share the lanes of the stream where they can be shared out evenly and an example is seen once: then
+        each reads those examples alone that are in its shares of the batches.
+        """
+        size, whole, trainer = self.preset.batch_size, stream.window_size, self.trainer
+        if self.codec.ragged and size not in self._numbers:  # while the first window is there
+            self._numbers[size] = len(LengthBatches(self.splits.train.encoded(self.codec), size))
+        among = ranks.world() if self._shares and not self.codec.ragged and _views(self.codec) == 1 else 1
+        among = among if stream.lanes % among == 0 else 1
+        epoch, more = 0, False
+        if trainer is not None:  # `current_epoch` is behind where a run is taken up again
+            epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+            more = epoch + 1 != trainer.max_epochs
+        found = stream.window(epoch, ranks.rank(), among, more)
+        self.splits.train = self.splits.train if found is None else found
+        share = (whole, 1 if len(self.splits.train) == whole else among)
+        examples = EncodedExamples(self.splits.train, self.codec, self.preset, share)
+        lanes = stream.lanes if len(examples) == whole else 1
+        sampler = EpochSampler(len(examples), self.preset.seed, lanes=lanes)
+        drop_last = len(examples) > size and len(examples) % size == 1
+        return self.loader(examples, sampler, drop_last, self._numbers.get(size))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the next window of a stream begins, as far as any process has read it."""
+        if self.splits.stream is None:
+            return {}
+        states = ranks.gathered(self.splits.stream.state())
+        lanes = [max(places) for places in zip(*(state["lanes"] for state in states), strict=True)]
+        return {**states[0], "lanes": lanes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin there."""
+        self.splits.stream.go_on(**state_dict)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The validation pictures, exactly as prediction prepares them."""
@@ -384,9 +452,11 @@ class DataModule(pl.LightningDataModule):
             size = ranks.world() if self._shares else 1
         return loader(EncodedExamples(examples, self.codec), size, self.workers, shares=self._shares)
 
-    def loader(self, examples: EncodedExamples, sampler: Any = None, drop_last: bool = False) -> DataLoader[Any]:
+    def loader(
+        self, examples: EncodedExamples, sampler: Any = None, drop_last: bool = False, number: int | None = None
+    ) -> DataLoader[Any]:
         """A loader with this module's batch size and processes."""
-        return loader(examples, self.preset.batch_size, self.workers, sampler, drop_last, self._shares)
+        return loader(examples, self.preset.batch_size, self.workers, sampler, drop_last, self._shares, number)
 
     @property
     def _shares(self) -> bool:
@@ -495,12 +565,13 @@ def loader(
     sampler: Any = None,
     drop_last: bool = False,
     shares: bool = False,
+    number: int | None = None,
 ) -> DataLoader[Any]:
     """Batches of examples, read by `workers` processes, or by this one if 0; or this process's share of each."""
     how: dict[str, Any] = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
     if examples.arrays is not None:
         order = sampler if isinstance(sampler, EpochSampler) else None
-        how = {"batch_sampler": LengthBatches(examples.arrays, batch_size, order)}
+        how = {"batch_sampler": LengthBatches(examples.arrays, batch_size, order, number)}
     if shares:
         whole = BatchSampler(SequentialSampler(examples) if sampler is None else sampler, batch_size, drop_last)
         how = {"batch_sampler": Share(how.get("batch_sampler", whole), ranks.rank(), ranks.world())}

@@ -21,7 +21,7 @@ from recipes.tables import Table, checked_table, columns_of_dataset, frame_kind
 _MANY = 10_000
 
 # Columns of Hugging Face data sets that hold more than a person can read, and are of no use here.
-_HEAVY = ("Audio", "Video", "Pdf", "Nifti", "Mesh")
+HEAVY = ("Audio", "Video", "Pdf", "Nifti", "Mesh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ def split_sources(data: Any, notes: list[str] | None = None) -> dict[str, Any] |
     Raises:
         DataError: the module's own code fails, or it has several loaders where one is needed.
     """
-    if _is_a(data, "LightningDataModule", "pytorch_lightning", "lightning"):
+    if is_a(data, "LightningDataModule", "pytorch_lightning", "lightning"):
         return _of_module(data, [] if notes is None else notes)
-    if _is_a(data, "DatasetDict", "datasets") or _is_a(data, "IterableDatasetDict", "datasets"):
+    if is_a(data, "DatasetDict", "datasets") or is_a(data, "IterableDatasetDict", "datasets"):
         if any(split_of(str(name)) for name in data):
             return None
         if len(data) != 1:
@@ -90,11 +90,11 @@ def table_of(data: Any) -> Table | None:
     Raises:
         DataError: it is a stream, is empty, or most of its items cannot be read.
     """
-    if _is_a(data, "DataLoader", "torch"):
+    if is_a(data, "DataLoader", "torch"):
         data = _chosen(data)
     if frame_kind(data) == "datasets":
         return _of_hugging_face(data)
-    if _is_a(data, "IterableDataset", "torch"):
+    if is_a(data, "IterableDataset", "torch"):
         raise DataError(
             f"{type(data).__name__} is a stream (an IterableDataset), which cannot be counted, split and shuffled; if "
             "it is short, give its items in a list as a Dataset: one with __len__ and __getitem__"
@@ -102,7 +102,7 @@ def table_of(data: Any) -> Table | None:
     return _of_items(data) if _is_map_style(data) else None
 
 
-def _is_a(data: Any, name: str, *libraries: str) -> bool:
+def is_a(data: Any, name: str, *libraries: str) -> bool:
     """Whether a thing is of a library's class, which is not imported to find out."""
     return any(kind.__name__ == name and kind.__module__.partition(".")[0] in libraries for kind in type(data).__mro__)
 
@@ -148,10 +148,11 @@ def _called(function: Callable[[], Any], name: str) -> Any:
     try:
         return function()
     except Exception as error:
-        raise DataError(f"{name} failed ({_words(error)}); mend it, or give the data sets themselves") from error
+        raise DataError(f"{name} failed ({reason_of(error)}); mend it, or give the data sets themselves") from error
 
 
-def _words(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What an error says, in one line, after its kind."""
     said = printable(str(error).strip().partition("\n")[0])
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
@@ -180,7 +181,7 @@ def _data_behind(module: Any, name: str) -> Any:
 def _chosen(loader: Any) -> Any:
     """A loader's data set, or that part of it which its sampler takes: two loaders may share one set."""
     sampler: Any = getattr(loader, "sampler", None)
-    if _is_a(sampler, "SubsetRandomSampler", "torch"):
+    if is_a(sampler, "SubsetRandomSampler", "torch"):
         from torch.utils.data import Subset
 
         return Subset(loader.dataset, [int(place) for place in sampler.indices])
@@ -193,7 +194,7 @@ def _chosen(loader: Any) -> Any:
 
 def _of_hugging_face(data: Any) -> Table | None:
     """The table of a data set with pictures, which are not decoded; None without: such tables are read whole."""
-    pictures = _picture_columns(data)
+    pictures = picture_columns(data)
     if not hasattr(data, "__len__"):
         if pictures:
             raise DataError(
@@ -207,7 +208,7 @@ def _of_hugging_face(data: Any) -> Table | None:
         raise DataError("(dataset) has no rows")
     data = data.with_format(None)  # without a transform that makes tensors of pictures
     features = data.features
-    heavy = [name for name in features if name not in pictures and _holds(features[name], (*_HEAVY, "Image"))]
+    heavy = [name for name in features if name not in pictures and holds(features[name], (*HEAVY, "Image"))]
     others = data.remove_columns([*pictures, *heavy])
     columns = dict(columns_of_dataset(others)) if others.column_names else {}
     for name in pictures:
@@ -218,17 +219,17 @@ def _of_hugging_face(data: Any) -> Table | None:
     return _named_by_place(checked_table("(dataset)", ordered, notes=notes))
 
 
-def _picture_columns(data: Any) -> list[str]:
+def picture_columns(data: Any) -> list[str]:
     """The columns that hold a picture each; of a stream that does not know its columns, those of the first row."""
     if data.features is not None:
-        return [name for name, feature in data.features.items() if _holds(feature, ("Image",)) and not _inner(feature)]
+        return [name for name, feature in data.features.items() if holds(feature, ("Image",)) and not _inner(feature)]
     first: dict[str, Any] = next(iter(data), {})
     return [name for name, cell in first.items() if hasattr(cell, "getexif")]
 
 
-def _holds(feature: Any, kinds: Sequence[str]) -> bool:
+def holds(feature: Any, kinds: Sequence[str]) -> bool:
     """Whether a column is of one of these kinds, or has lists or dicts of them."""
-    return type(feature).__name__ in kinds or any(_holds(inner, kinds) for inner in _inner(feature))
+    return type(feature).__name__ in kinds or any(holds(inner, kinds) for inner in _inner(feature))
 
 
 def _inner(feature: Any) -> list[Any]:
@@ -401,7 +402,7 @@ def _first(data: Any, places: Sequence[int]) -> Any:
         try:
             return data[place]
         except Exception as error:
-            reasons.append(f"item {place} ({_words(error)})")
+            reasons.append(f"item {place} ({reason_of(error)})")
     raise DataError(f"items of {type(data).__name__} cannot be read: {listed(reasons)}")
 
 
@@ -450,7 +451,7 @@ def _through(
             found.append([_plain(item if part is None else item[part]) for part in parts])
             kept.append(place)
         except Exception as error:
-            bad.append(f"{name} ({_words(error)})")
+            bad.append(f"{name} ({reason_of(error)})")
     words = f"{counted(len(bad), 'item')} of {type(data).__name__} that cannot be read: {listed(bad)}"
     if 2 * len(bad) > len(places):
         raise DataError(f"found {words}; these are most of {len(places):,}")

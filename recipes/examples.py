@@ -50,6 +50,7 @@ class Reading:
             regular expression whose match in a file's name says what it belongs to; empty for none.
         left_out: names of examples that are not to be used.
         thorough: look at everything, however long it takes.
+        window: how many examples of a stream to read.
     """
 
     fraction: float = 0.2
@@ -57,6 +58,7 @@ class Reading:
     group: str = ""
     left_out: frozenset[str] = frozenset()
     thorough: bool = False
+    window: int = 10_000
 
 
 @dataclass
@@ -152,6 +154,7 @@ class Splits:
     root: str = ""
     code: Any = None  # how masks are read, or which columns of a table hold texts
     sources: dict[str, str] | None = None  # name and fingerprint of what was read, where examples are not files
+    stream: Any = None  # a `streams.Stream`, where `train` is but the first window of one
     reading: Reading | None = None  # how they were read
     paths: tuple[str | None, ...] = (None, None)  # where the data and those for validation lie, if they lie anywhere
 

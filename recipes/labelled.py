@@ -9,8 +9,9 @@ import unicodedata
 import zlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +42,7 @@ from recipes.examples import (
 )
 from recipes.findings import Finding
 from recipes.sources import Kind, Source
+from recipes.streams import Stream, digest
 from recipes.tables import Table, existing
 
 # Of fewer rows nothing can be said from how many different labels they have.
@@ -176,8 +178,8 @@ def read(
         DataError: there are no inputs with two labels or more.
         OptionError: there is no such column.
     """
-    source = sources.find(data, inputs)
-    given = None if val is None else sources.find(val, inputs)
+    source = sources.find(data, inputs, reading)
+    given = None if val is None else sources.find(val, inputs, reading)
     if "train" not in source.tables:
         raise DataError(
             f"found {inputs.thing}s for {listed(source.tables)} and none for training; call these train, as in "
@@ -192,15 +194,19 @@ def read(
         source.tables["val"] = next(given.tables[part] for part in ("val", "train", "test") if part in given.tables)
         sources.name_apart(source.tables["val"], "val")
         notes += given.notes
+        if given.stream is not None and "val" not in given.tables:
+            notes.append(given.stream.first_alone(len(source.tables["val"])))
     rows = _rows_by_part(source, given is not None, columns, inputs, reading, regression, notes)
     if reading.left_out:
         leave_out(rows, reading.left_out, notes)
     labels = columns.label if regression else _checked_labels(rows["train"], columns, inputs, notes)
+    if source.stream is not None:
+        labels = _labels_of_stream(source.stream, labels, columns, regression)
     for part, own in rows.items():
         if not regression:
             rows[part] = _known(own, labels, reading, notes)
     sifted = inputs.sift(rows, reading, notes)
-    if not regression:
+    if not regression and source.stream is None:
         _check_left(rows["train"], labels, inputs)
     found = {part: _examples(own, labels, columns, regression) for part, own in rows.items()}
     for part, lost in sifted.unreadable.items():
@@ -216,7 +222,14 @@ def read(
         _note_counts(found["train"], inputs, notes)
     splits = Splits(train, held_out, found.get("test"), notes, source.root, columns, reading=reading)
     splits.sources = _fingerprints([source, *([given] if given else [])], rows, inputs, splits)
-    splits.paths = tuple(os.path.abspath(one) if isinstance(one, (str, os.PathLike)) else None for one in (data, val))
+    if source.stream is not None:
+        settled: dict[str, Any] = {"labels": labels, "columns": columns, "inputs": inputs, "regression": regression}
+        convert = partial(_further, **settled, left_out=reading.left_out)
+        go_on_with(source.stream, splits, convert, inputs.thing, reading)
+    splits.paths = tuple(
+        (str(one) if "://" in str(one) else os.path.abspath(one)) if isinstance(one, (str, os.PathLike)) else None
+        for one in (data, val)
+    )
     return splits
 
 
@@ -237,6 +250,8 @@ def read_held_out(
     """
     source = sources.find(data, inputs)
     notes = source.notes
+    if source.stream is not None and len(source.tables) == 1:
+        notes.append(source.stream.first_alone(len(source.tables["train"])))
     parts: list[str] = [part for part in ("test", "val") if part in source.tables] or ["train"]
     rows = None
     for part in parts:
@@ -257,6 +272,81 @@ def read_held_out(
     for note in notes:
         say(f"note: {note}")
     return examples
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Streams
+
+
+def _labels_of_stream(stream: Stream, found: tuple[str, ...], columns: Columns, regression: bool) -> tuple[str, ...]:
+    """All labels of a stream that tells them, or those of its first window."""
+    known = () if regression else stream.known_labels(columns.label)
+    return tuple(sorted(known)) if {*found} <= {*known} else found
+
+
+def go_on_with(
+    stream: Stream, splits: Splits, convert: Callable[[Table, Stream], Examples | None], thing: str, reading: Reading
+) -> None:
+    """Settle how later windows become examples, and say what the first one has decided.
+
+    Args:
+        stream: what the examples for training are the first window of.
+        splits: all examples that are in memory; those that are not for training are never trained on.
+        convert: makes examples of a later window.
+        thing: what an input is called.
+        reading: how the first window was read.
+    """
+    train = splits.train
+    others = [own for own in (splits.val, splits.test) if own is not None]
+    stream.further(len(train), train.labels, {digest(source) for own in others for source in own.inputs}, convert)
+    splits.stream = stream
+    splits.sources = {**(splits.sources or {}), **stream.prints}
+    what = "" if train.numeric else f"; it has {counted(len(train.labels), 'label')}, and others are left out later"
+    splits.notes.append(
+        f"read {counted(reading.window, thing)} of {counted(stream.number, 'shard')} as the first window{what}; each "
+        f"epoch has the next {len(train):,}"
+    )
+
+
+def _further(
+    table: Table,
+    stream: Stream,
+    labels: tuple[str, ...],
+    columns: Columns,
+    inputs: Inputs,
+    regression: bool,
+    left_out: frozenset[str],
+) -> Examples | None:
+    """The examples of a later window, which nobody looks at any more; None if none of them can be used."""
+    notes: list[str] = []
+    try:
+        rows = _rows(table, columns, inputs, regression, notes)
+    except DataError:
+        if len(table) == 1:
+            stream.leave(f"without a {inputs.thing} or a label", [table.row_name(0)])
+            return None
+        each = [
+            _further(table.take([place]), stream, labels, columns, inputs, regression, left_out)
+            for place in range(len(table))
+        ]
+        return _put_together([own for own in each if own is not None])
+    if not regression:
+        rows = _known(rows, labels, Reading(thorough=True), notes)
+    for note in notes:
+        if isinstance(note, Finding) and note.severity == "error":
+            reason = "whose labels the first window did not have" if note.kind == "unknown labels" else "incomplete"
+            stream.leave(reason, note.names)
+    rows.names = rows.names or [rows.name(place) for place in range(len(rows.inputs))]
+    kept = [place for place, name in enumerate(rows.names) if name not in left_out]
+    return _examples(rows.take(kept), labels, columns, regression) if kept else None
+
+
+def _put_together(parts: Sequence[Examples]) -> Examples | None:
+    if not parts:
+        return None
+    names = [name for own in parts for name in own.called()]
+    inputs, targets = ([one for own in parts for one in getattr(own, what)] for what in ("inputs", "targets"))
+    return Examples(inputs, targets, parts[0].labels, names=names)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -619,7 +709,7 @@ def _note_counts(examples: Examples, inputs: Inputs, notes: list[str]) -> None:
                 remedy="class_weights=balanced, sampler=balanced, or more examples of the rare labels",
             )
         )
-    if alone := [label for label, number in zip(examples.labels, counts, strict=True) if number < 2]:
+    if alone := [label for label, number in zip(examples.labels, counts, strict=True) if number == 1]:
         notes.append(
             Finding(
                 f"{counted(len(alone), 'label')} with one {inputs.thing} only, which cannot be validated: "

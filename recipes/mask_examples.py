@@ -16,10 +16,10 @@ from recipes.display import counted, listed, say
 from recipes.errors import DataError, ImageError, OptionError, did_you_mean, printable
 from recipes.examples import Examples, Reading, Splits, in_threads, watched
 from recipes.image_examples import PICTURES, copies
-from recipes.labelled import Rows, leave_out, named_groups, note_copies, note_groups, parted
+from recipes.labelled import Rows, go_on_with, leave_out, named_groups, note_copies, note_groups, parted
 from recipes.looks import Look, looked
 from recipes.mask_keys import Key, find_key, wished
-from recipes.mask_pairs import OBJECTS, Pairs, Source, find_pairs
+from recipes.mask_pairs import OBJECTS, Pairs, Source, find_pairs, pairs_in
 from recipes.masks import (
     MOST_LABELS,
     Colour,
@@ -41,6 +41,8 @@ from recipes.masks import (
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from recipes.tables import Table
 
 # Colours in a mask without a table: more labels than this are hardly meant.
 _MOST_COLOURS = 64
@@ -83,7 +85,7 @@ def read_masked(
         DataError: nothing can be paired, sizes differ, or masks hold what no label has.
         OptionError: an option names what is not there.
     """
-    source = find_pairs(data, suffix, reading.group)
+    source = find_pairs(data, suffix, reading.group, reading)
     parts = dict(source.parts)
     if "train" not in parts:
         raise DataError(f"{printable(source.root)} holds no images for training (found {listed(parts)})")
@@ -93,7 +95,10 @@ def read_masked(
             parts["train"].notes.append(
                 f"left out {number} of {parts['val'].where} for validation, as others are given"
             )
-        parts["val"] = _chosen(find_pairs(val, suffix, reading.group), ("val", "train", "test"))[1]
+        given = find_pairs(val, suffix, reading.group, reading)
+        part, parts["val"] = _chosen(given, ("val", "train", "test"))
+        if given.stream is not None and part == "train":
+            parts["val"].notes.append(given.stream.first_alone(len(parts["val"].images)))
     wishes = wished(ignore)
     key = find_key(labels, colours, source.root if parts["train"].kind == "single" else None)
     for pairs in parts.values():
@@ -117,9 +122,28 @@ def read_masked(
     note_groups(rows, notes)
     splits = _split(found, reading, alike.forms["train"], rows["train"], notes)
     _check_counting(splits, "val" in found)
-    splits.paths = tuple(os.path.abspath(one) if isinstance(one, (str, os.PathLike)) else None for one in (data, val))
+    if source.stream is not None:
+        go_on_with(source.stream, splits, partial(_further, labels=names, left_out=reading.left_out), "image", reading)
+    splits.paths = tuple(
+        (str(one) if "://" in str(one) else os.path.abspath(one)) if isinstance(one, (str, os.PathLike)) else None
+        for one in (data, val)
+    )
     splits.reading = reading
     return splits, code
+
+
+def _further(table: Table, stream: Any, labels: tuple[str, ...], left_out: frozenset[str]) -> Examples | None:
+    """The images of a later window with their masks, which nobody looks at any more; None if none can be used."""
+    try:
+        pairs = pairs_in(table, "")
+    except DataError:
+        stream.leave("without an image or a mask", table.names or [])
+        return None
+    names = pairs.names or []
+    if bare := {*(table.names or [])}.difference(names):
+        stream.leave("without an image or a mask", sorted(bare))
+    kept = [place for place, name in enumerate(names) if name not in left_out]
+    return Examples(pairs.images, pairs.masks, labels, names=names).take(kept) if kept else None
 
 
 def read_masked_held_out(data: Any, labels: tuple[str, ...], code: MaskCode, suffix: str | None = None) -> Examples:

@@ -21,11 +21,12 @@ from recipes.crops import IGNORED
 from recipes.datasets import split_sources
 from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, did_you_mean, printable
-from recipes.examples import SPLITS, subfolders
+from recipes.examples import SPLITS, Reading, subfolders
 from recipes.folds import split_of
 from recipes.image_examples import are_pictures, picture_cells
 from recipes.labelled import Missing
 from recipes.masks import Region, Regions, is_background, runs_of
+from recipes.streams import SHARDS, opened
 from recipes.tables import Table, existing, is_table
 
 if TYPE_CHECKING:
@@ -128,9 +129,10 @@ class Source:
 
     parts: dict[str, Pairs]
     root: str = ""
+    stream: Any = None  # what the pairs for training are the first window of, if they are one of many
 
 
-def find_pairs(data: Any, suffix: str | None = None, group: str = "") -> Source:
+def find_pairs(data: Any, suffix: str | None = None, group: str = "", reading: Reading | None = None) -> Source:
     """The images with their masks, in whichever of the forms they are given.
 
     Args:
@@ -138,11 +140,14 @@ def find_pairs(data: Any, suffix: str | None = None, group: str = "") -> Source:
             as two lists, or a dict of any of these by split.
         suffix: what masks' names have more than their images', at the end or the beginning; found if None.
         group: the column of a table that says what each image belongs to, if it is one.
+        reading: how much of a stream to read.
 
     Raises:
         DataError: nothing can be paired.
         OptionError: no mask has the suffix.
     """
+    if isinstance(data, (str, os.PathLike)) and SHARDS.match(os.fspath(data)) and not os.path.exists(data):
+        data = opened(data)
     if isinstance(data, (str, os.PathLike)):
         return _at(existing(data), suffix, group)
     notes: list[str] = []
@@ -151,11 +156,11 @@ def find_pairs(data: Any, suffix: str | None = None, group: str = "") -> Source:
         names, told = sources.by_split(data, "these data")
         parts, notes = {part: data[name] for part, name in names.items()}, [*notes, *told]
     if not parts:
-        return _in_tables(sources.find(data, _IMAGES_WITH_MASKS), group)
-    each = {part: find_pairs(one, suffix, group) for part, one in parts.items()}
+        return _in_tables(sources.find(data, _IMAGES_WITH_MASKS, reading), group)
+    each = {part: find_pairs(one, suffix, group, reading) for part, one in parts.items()}
     found = {part: next(iter(source.parts.values())) for part, source in each.items()}
     next(iter(found.values())).notes[:0] = notes
-    return Source(found)
+    return Source(found, stream=each["train"].stream if "train" in each else None)
 
 
 def _at(path: str, suffix: str | None, group: str) -> Source:
@@ -184,7 +189,7 @@ def check_masked(data: Any) -> None:
     Raises:
         DataError: what was found instead, and what to do.
     """
-    if not isinstance(data, (str, os.PathLike)):
+    if not isinstance(data, (str, os.PathLike)) or (SHARDS.match(os.fspath(data)) and not os.path.exists(data)):
         sources.check(data, _IMAGES_WITH_MASKS)
     elif os.path.isdir(path := existing(data)):
         coco_files(path) or sources.tables_in(path) or _layout(path)
@@ -696,16 +701,17 @@ def _in_tables(source: sources.Source, group: str) -> Source:
     notes = source.notes
     for part, table in source.tables.items():
         try:
-            parts[part] = _pairs_in(table, group)
+            parts[part] = pairs_in(table, group)
         except DataError as error:
             if len(source.tables) == 1 or part == "train":
                 raise
             notes.append(f"left out {part}: {error}")
     next(iter(parts.values())).notes[:0] = notes
-    return Source(parts, source.root)
+    return Source(parts, source.root, source.stream)
 
 
-def _pairs_in(table: Table, group: str) -> Pairs:
+def pairs_in(table: Table, group: str) -> Pairs:
+    """The images and masks of a table's rows; what cannot be used is counted and named."""
     name = printable(table.name)
     columns = _columns(table)
     if columns is None:

@@ -18,7 +18,7 @@ from recipes.errors import OptionError, did_you_mean, printable
 from recipes.images import Augment
 
 # Settings that count something that has to be there.
-_AT_LEAST_1 = ("batch_size", "accumulate", "devices", "num_nodes")
+_AT_LEAST_1 = ("batch_size", "accumulate", "devices", "num_nodes", "window")
 
 # Outside of these a weight could not be told from 0, or make the loss infinite, in the network's float32.
 _LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
@@ -68,6 +68,7 @@ class Preset:
         precision: auto (the faster of those that are safe here, tried for a few steps), 32, bf16 or fp16.
         compile: compile the network before training; pays on a GPU in long runs.
         logger: also log to `tensorboard`, `wandb` or `csv` (an extra package each, but for the last).
+        window: examples of a stream of shards in an epoch; so many lie in memory, and as many for the next epoch.
         seed: governs the split, the shuffling, the augmentation and new weights.
         cache: keep what the frozen network sees in each example on disk, so that the next run need not look again.
         workers: processes that read examples; -1 chooses by the machine.
@@ -112,6 +113,7 @@ class Preset:
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     compile: bool = False
     logger: Literal["none", "tensorboard", "wandb", "csv"] = "none"
+    window: int = 10_000
     seed: int = 0
     cache: bool = True
     workers: int = -1

@@ -12,9 +12,10 @@ from recipes import images
 from recipes.archives import is_archive, unpacked
 from recipes.datasets import split_sources, table_of
 from recipes.display import counted, listed
-from recipes.errors import DataError, printable
-from recipes.examples import SPLITS, Splits, subfolders
+from recipes.errors import DataError, OptionError, printable
+from recipes.examples import SPLITS, Reading, Splits, subfolders
 from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
+from recipes.streams import SHARDS, Stream, head_of, is_stream, opened, shards
 from recipes.tables import Table, existing, frame_kind, is_table, read_table
 
 
@@ -27,12 +28,14 @@ class Source:
         root: the folder around it, below which files are named.
         files: the tables' own files, whose changes a later run should know of.
         notes: what was left out or guessed.
+        stream: what the table for training is the first window of, if it is one of many.
     """
 
     tables: dict[str, Table]
     root: str = ""
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stream: Stream | None = None
 
 
 class Kind(ABC):
@@ -56,19 +59,24 @@ class Kind(ABC):
         """The tables in a folder, or those that its files make."""
 
 
-def find(data: Any, kind: Kind) -> Source:
+def find(data: Any, kind: Kind, reading: Reading | None = None) -> Source:
     """The tables that data are, by split.
 
     Args:
         data: a path of a folder, a table, or a zip or tar of these; a data frame, a data set, two lists of inputs and
-            labels, a LightningDataModule; or a dict of any of these by split.
+            labels, a LightningDataModule; shards, of which a window is read; or a dict of any of these by split.
         kind: what inputs are.
+        reading: how much of a stream to read, and in which order.
 
     Raises:
         DataError: it cannot be read.
     """
     if isinstance(data, (str, os.PathLike)):
-        return _at(existing(data), kind)
+        if not SHARDS.match(os.fspath(data)) or os.path.exists(data):
+            return _at(existing(data), kind)
+        data = opened(data)
+    if is_stream(data):
+        return _window(data, reading)
     notes: list[str] = []
     parts = split_sources(data, notes)
     if parts is None and isinstance(data, Mapping):
@@ -76,7 +84,7 @@ def find(data: Any, kind: Kind) -> Source:
         notes += told
         parts = {part: data[name] for part, name in names.items()}
     if parts:
-        return _joined({part: find(one, kind) for part, one in parts.items()}, notes)
+        return _joined({part: find(one, kind, reading) for part, one in parts.items()}, notes)
     columns = two_lists(data, kind)
     if columns is None and isinstance(data, (list, tuple)) and not all(isinstance(one, Mapping) for one in data):
         raise DataError(f"expected labelled {kind.thing}s, found {type(data).__name__} of {len(data)}; {kind.forms}")
@@ -96,7 +104,15 @@ def check(data: Any, kind: Kind) -> None:
     if isinstance(data, Splits):
         return
     if isinstance(data, (str, os.PathLike)):
-        if os.path.isdir(path := existing(data)):
+        if SHARDS.match(os.fspath(data)) and not os.path.exists(data):
+            if "://" not in os.fspath(data):
+                shards(os.path.expanduser(data))
+        elif "://" in os.fspath(data):
+            raise DataError(
+                f"{printable(data)} names no shards; they end in .tar, .parquet, .jsonl or .csv, as in "
+                f"s3://bucket/train-*.tar, or are a data set of the Hub: hf://datasets/OWNER/NAME"
+            )
+        elif os.path.isdir(path := existing(data)):
             kind.check_folder(path)
         elif not (is_table(path) or is_archive(path)):
             raise DataError(f"{printable(path)} is a file, and neither a table nor a zip or tar; {kind.forms}")
@@ -118,6 +134,18 @@ def _at(path: str, kind: Kind) -> Source:
     return source
 
 
+def _window(data: Any, reading: Reading | None) -> Source:
+    """The first window of a stream."""
+    if reading is not None and reading.group:
+        raise OptionError(
+            f"group={reading.group!r} cannot be kept: later windows of a stream may hold more of a group that is for "
+            f"validation; give val=..., and leave group out"
+        )
+    notes: list[str] = []
+    table, stream = head_of(data, reading, notes)
+    return Source({"train": table}, notes=notes, stream=stream)
+
+
 def _file(path: str) -> Source:
     source = divided(read_table(path))
     return Source(source.tables, os.path.dirname(path), [path], source.notes)
@@ -129,7 +157,11 @@ def _joined(sources: dict[str, Source], notes: list[str]) -> Source:
     for part, table in tables.items():
         name_apart(table, part)
     files = [file for source in sources.values() for file in source.files]
-    return Source(tables, "", files, [*notes, *(note for source in sources.values() for note in source.notes)])
+    notes = [*notes, *(note for source in sources.values() for note in source.notes)]
+    for part, source in sources.items():
+        if source.stream is not None and part != "train":
+            notes.append(source.stream.first_alone(len(tables[part])))
+    return Source(tables, "", files, notes, sources["train"].stream if "train" in sources else None)
 
 
 def name_apart(table: Table, part: str) -> None:

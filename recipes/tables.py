@@ -382,18 +382,18 @@ def _json(path: str, content: bytes) -> Table:
             raise DataError(f"{name}, line {number}: {words}") from error
         lines.append(number)
         records.append(record)
-    return checked_table(name, _columns_of(records), lines, notes)
+    return checked_table(name, columns_of(records), lines, notes)
 
 
 def _from_json(name: str, value: Any, notes: list[str]) -> Table:
     if isinstance(value, list) and value and all(isinstance(record, dict) for record in value):
-        return checked_table(name, _columns_of(value), None, notes)
+        return checked_table(name, columns_of(value), None, notes)
     if isinstance(value, dict) and value and all(isinstance(cells, list) for cells in value.values()):
         return checked_table(name, value.items(), None, notes)
     raise DataError(f'{name} is no table; expected a list of objects such as {{"text": "…", "label": "…"}}')
 
 
-def _columns_of(records: Sequence[Mapping[Any, Any]]) -> Iterable[tuple[Any, list[Any]]]:
+def columns_of(records: Sequence[Mapping[Any, Any]]) -> Iterable[tuple[Any, list[Any]]]:
     """The columns of rows that are dicts; what a row lacks is None."""
     names = dict.fromkeys(name for record in records for name in record)
     return [(name, [record.get(name) for record in records]) for name in names]
@@ -438,7 +438,7 @@ def _in_memory(source: Any) -> Table:
     if isinstance(source, Mapping) and source and not any(isinstance(cells, str) for cells in source.values()):
         return checked_table("(dict)", [(name, _cells(name, cells)) for name, cells in source.items()])
     if isinstance(source, (list, tuple)) and source and all(isinstance(record, Mapping) for record in source):
-        return checked_table("(list)", _columns_of(source))
+        return checked_table("(list)", columns_of(source))
     raise DataError(
         f"expected a table (a CSV, JSON or parquet file, a data frame, a Dataset, a dict of lists or a list of dicts), "
         f"found {_described(source)}"
@@ -467,15 +467,15 @@ def _of_arrow(table: Any) -> Iterable[tuple[Any, list[Any]]]:
 def columns_of_dataset(data: Any) -> Iterable[tuple[Any, list[Any]]]:
     """The columns of a Hugging Face data set, labels by their names."""
     features = data.features or {}
-    columns = _of_arrow(data.with_format("arrow")[:]) if hasattr(data, "__len__") else _columns_of(list(data))
-    return [(name, [_named(cell, features.get(name)) for cell in cells]) for name, cells in columns]
+    columns = _of_arrow(data.with_format("arrow")[:]) if hasattr(data, "__len__") else columns_of(list(data))
+    return [(name, [named(cell, features.get(name)) for cell in cells]) for name, cells in columns]
 
 
-def _named(cell: Any, feature: Any) -> Any:
+def named(cell: Any, feature: Any) -> Any:
     """A cell with the names of its labels; -1 is how data sets say that there is none."""
     inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
     if inner is not None and isinstance(cell, list):
-        return [_named(one, inner) for one in cell]
+        return [named(one, inner) for one in cell]
     names = getattr(feature, "names", None)
     if names is None or not isinstance(cell, int):
         return cell

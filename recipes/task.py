@@ -161,8 +161,8 @@ class Task(ABC):
             data: a folder with a folder of pictures for each label or, for masks, with `images/` and `masks/`; or one
                 that holds `train/` and `val/` (also `valid/`, `validation/`) and perhaps `test/` folders of that form;
                 for every task a table (CSV, TSV, JSONL, Parquet), a zip or tar, a data frame, a data set, two lists,
-                (inputs, labels), or a dict of any of these by split; or the `Splits` that `read` returned, so that
-                several fits read them once. docs/data.md has an example of each.
+                (inputs, labels), shards such as `train-{000..099}.tar`, or a dict of any of these by split; or the
+                `Splits` that `read` returned, so that several fits read them once. docs/data.md has an example of each.
             val: data of the same form for validation; without any a stratified part of `data` is set aside.
             preset: a preset's name, or a `Preset` of your own.
             out: a folder to save the model to; without it nothing is written but the cache of features.
@@ -527,7 +527,7 @@ class Task(ABC):
     def reading(self, preset: Preset, thorough: bool = False) -> Reading:
         """How the task reads data: its own options, and those of the preset that govern the split."""
         left_out = names_in(self.exclude_list) if self.exclude_list else frozenset[str]()
-        return Reading(preset.val_fraction, preset.seed, self.group or "", left_out, thorough)
+        return Reading(preset.val_fraction, preset.seed, self.group or "", left_out, thorough, preset.window)
 
     # -- how it is done -----------------------------------------------------------------------------------------------
 

@@ -86,7 +86,8 @@ def train(
         if preset.epochs:
             try:
                 with explained(preset):
-                    trainer = make_trainer(preset, [*watchers, StopOnSignal()], trainer_arguments)
+                    reloaded = {"reload_dataloaders_every_n_epochs": 1} if data.splits.stream is not None else {}
+                    trainer = make_trainer(preset, [*watchers, StopOnSignal()], {**reloaded, **trainer_arguments})
                     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
             except Stopped as reason:
                 history.stopped = str(reason)
@@ -96,6 +97,9 @@ def train(
                 history.stopped = str(reason)
             except SIGTERMException:  # Lightning looks for it, too, between epochs, and would end with exit code 0
                 history.stopped = "SIGTERM"
+            finally:
+                if data.splits.stream is not None:
+                    data.splits.stream.close()
     if best.state:
         network.load_state_dict(best.state)
     elif history.stopped:
@@ -105,6 +109,10 @@ def train(
     network.cpu().eval().requires_grad_(True)
     if lost := set().union(*ranks.gathered(module.lost)):
         say(f"warning: {len(lost)} files could not be read during training: {listed(sorted(lost))}")
+    if data.splits.stream is not None:
+        told = ranks.gathered(data.splits.stream.summary())  # the same of all, or each of its own lanes
+        for line in dict.fromkeys(line for lines in told for line in lines):
+            say(f"warning: {line}")
     return history
 
 

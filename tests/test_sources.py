@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import re
 import shlex
@@ -512,6 +513,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / "loose").mkdir(exist_ok=True)
         Image.open(path).save(home / "loose" / f"{label}_{place}.jpg", quality=95)
     draw_tables(home, labels, called)
+    draw_shards(home / "shards", files)
     shutil.copy(home / "loose" / "cat_1.jpg", home / "cat.jpg")
     pixels = np.stack([np.asarray(Image.open(path)) for _, path in files])
     places = np.array([sorted({*labels}).index(label) for label in labels])
@@ -527,6 +529,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_masks(home)
     (home / "shop.py").write_text(SHOP)
     return home
+
+
+def draw_shards(folder: Path, files: Sequence[tuple[str, Path]]) -> None:
+    """Four tars as webdataset has them."""
+    folder.mkdir()
+    for shard in range(4):
+        with tarfile.open(folder / f"train-{shard:03}.tar", "w") as tar:
+            for place, (label, path) in list(enumerate(files))[shard::4]:
+                tar.add(path, f"{place:03}.png")
+                member, content = tarfile.TarInfo(f"{place:03}.json"), json.dumps({"label": label}).encode()
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
 
 
 def draw_tables(home: Path, labels: list[str], called: list[str]) -> None:
