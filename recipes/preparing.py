@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,14 @@ _WORTH_TRYING = 40
 
 # More examples than this do not make the first guess of the last layer better, and their features would fill memory.
 _ENOUGH_FOR_HEAD = 20_000
+
+# Of logistic regression on standardised features, from strong to weak; and what is taken where nothing can choose.
+_STRENGTHS, _USUAL_STRENGTH = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001), 0.03
+
+# Where the whole network is trained afterwards. A layer that fits best, which the others have done by then, is so steep
+# that training first loses what the network knew: clothes 84 % at the start, then 73, 85 and 84 % after the first three
+# epochs; with this strength 78, 86, 89 and 88 %, and sign language 89, 94, 97 and 98 % against 95, 90, 98 and 98 %.
+_START_STRENGTH = 3.0
 
 # Of ridge regression on standardised features, from strong to weak.
 _RIDGE_STRENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -246,7 +254,10 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> Tensor |
     if seen[1].is_floating_point() and seen[1].ndim == 1:
         weight, bias = _ridge_regression(seen, held_out)
     else:
-        weight, bias = _logistic_regression(seen, held_out, head.out_features, data.class_weights, balance)
+        strengths = _STRENGTHS if held_out else (_USUAL_STRENGTH,)
+        if data.preset.epochs and data.preset.freeze >= 0:
+            strengths = (_START_STRENGTH,)
+        weight, bias = _logistic_regression(seen, held_out, head.out_features, strengths, data.class_weights, balance)
     with torch.no_grad():
         head.weight.copy_(weight)
         if head.bias is not None:
@@ -287,12 +298,13 @@ def _logistic_regression(
     seen: tuple[Tensor, Tensor],
     held_out: tuple[Tensor, Tensor] | None,
     labels: int,
+    strengths: Sequence[float],
     weights: Tensor | None = None,
     balance: Balance | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of the regression whose strength of regularisation does best on the held-out examples.
 
-    Without any to choose by, the strength is 0.03.
+    Strengths are tried in order, until one does worse than the one before.
     """
     mean, std = seen[0].mean(0), seen[0].std(0) + 1e-3 * seen[0].std()
     x = (seen[0] - mean) / std
@@ -302,15 +314,15 @@ def _logistic_regression(
     threads = torch.get_num_threads()
     if x.numel() < 2**20:  # steps this small only wait for one another on several threads
         torch.set_num_threads(1)
-    strengths = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001) if held_out else (0.03,)
     chosen = weight, bias
     for strength in strengths:  # from strong to weak, each starting from the one before
         weight, bias = _minimised(x, seen[1], weight, bias, strength, loss)
         scores = (held_out[0] - mean) / std @ weight.T + bias if held_out else None
         # Cross entropy is steadier than accuracy on few examples.
         found = float(loss(scores, held_out[1])) if held_out and scores is not None else 0.0
-        if found < lowest or strength == strengths[0]:  # where no held-out example counts, there is nothing to compare
-            lowest, chosen = found, (weight, bias)
+        if not found < lowest and strength != strengths[0]:  # where no held-out example counts, it is no number
+            break
+        lowest, chosen = found, (weight, bias)
     torch.set_num_threads(threads)
     weight, bias = chosen
     return weight / std, bias - weight @ (mean / std)

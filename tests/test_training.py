@@ -186,7 +186,7 @@ def test_the_head_is_fitted_as_the_features_say(photos: Path) -> None:
     torch.manual_seed(0)
     features = torch.randn(400, 16) * torch.logspace(-1, 3, 16)
     targets = (features[:, 3] > 0).long()
-    weight, bias = preparing._logistic_regression((features, targets), (features, targets), 2)
+    weight, bias = preparing._logistic_regression((features, targets), (features, targets), 2, preparing._STRENGTHS)
     assert ((features @ weight.T + bias).argmax(1) == targets).float().mean() > 0.95
 
 
