@@ -39,6 +39,7 @@ def features(
     data: DataModule,
     quiet: bool = True,
     weights: str | None = None,
+    precision: str = "",
 ) -> list[tuple[Tensor, Tensor]]:
     """What the last layer is given for each example, shape (examples, width), and the targets, on the CPU.
 
@@ -52,14 +53,16 @@ def features(
         data: where batches come from.
         quiet: show no progress.
         weights: the `weights_digest` of the network, where it is known already.
+        precision: what to compute in; that of the preset if empty.
 
     Returns:
         A pair for each view.
     """
     kept = dict[View, Path | None].fromkeys(views)
+    precision = precision or data.preset.precision
     if data.preset.cache:
         digest = weights or weights_digest(network)
-        kept = {view: _place(digest, network, data, examples, view) for view in views}
+        kept = {view: _place(digest, network, data, examples, view, precision) for view in views}
     found = {view: pair for view, path in kept.items() if path and (pair := _loaded(path, examples, data)) is not None}
     missing = [view for view in views if view not in found]
     # A file is opened once for both plain views of it.
@@ -67,7 +70,7 @@ def features(
     passes = [plain] + [[view] for view in missing if isinstance(view, int)]
     for together in filter(None, passes):
         began = time.perf_counter()
-        computed = _computed(network, examples, together, data, quiet)
+        computed = _computed(network, examples, together, data, quiet, precision)
         took = (time.perf_counter() - began) / len(together)
         for view, pair in zip(together, computed, strict=True):
             found[view] = pair
@@ -80,7 +83,7 @@ def features(
 
 
 def _computed(
-    network: Network, examples: Examples, views: Sequence[View], data: DataModule, quiet: bool
+    network: Network, examples: Examples, views: Sequence[View], data: DataModule, quiet: bool, precision: str
 ) -> list[tuple[Tensor, Tensor]]:
     """Features and targets in each of these views, all from one pass over the examples."""
     order = [(view, place) for view in views if isinstance(view, int) for place in range(len(examples))]
@@ -88,7 +91,6 @@ def _computed(
     batches = data.loader(encoded, order or None)
     found: list[list[Tensor]] = [[] for _ in views]
     targets: list[Tensor] = []
-    precision = data.preset.precision
     kind = torch.float16 if precision == "fp16" else torch.bfloat16
     shown = track(batches, f"looking at {data.codec.things}", console=console(), transient=True, disable=quiet)
     with torch.no_grad(), torch.autocast(network.device.type, kind, enabled=precision in ("bf16", "fp16")):
@@ -115,13 +117,15 @@ def weights_digest(network: Network) -> str:
     return key.hexdigest()
 
 
-def _place(weights: str, network: Network, data: DataModule, examples: Examples, view: View) -> Path | None:
+def _place(
+    weights: str, network: Network, data: DataModule, examples: Examples, view: View, precision: str
+) -> Path | None:
     """The cache's file for these features, in whose name is everything they depend on; None if that cannot be told."""
     varied = [view, data.preset.seed, asdict(data.preset.augment)] if isinstance(view, int) else view
     encoding = {name: value for name, value in asdict(data.codec).items() if name not in ("labels", "mirror")}
     # Another batch size, device or version may round otherwise, and equal runs shall end equal to the last bit.
     versions = [version(library) for library in ("torch-recipes", "torch", "torchvision", "timm", "pillow")]
-    rounding = [versions, network.device.type, data.preset.batch_size, data.preset.precision]
+    rounding = [versions, network.device.type, data.preset.batch_size, precision]
     if data.codec.ragged:
         contents: list[Any] = examples.inputs
     else:

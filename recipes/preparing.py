@@ -28,6 +28,9 @@ from recipes.training_module import Loss, TrainingModule
 # A run of fewer steps is over before trying out precisions has paid for itself.
 _WORTH_TRYING = 40
 
+# Where nothing but the last layer is fitted, so many examples are looked at in each precision, four times over.
+_LOOKS_TO_TRY = 12
+
 # More examples than this do not make the first guess of the last layer better, and their features would fill memory.
 _ENOUGH_FOR_HEAD = 20_000
 
@@ -99,11 +102,12 @@ def _faster_on_cpu(network: Network, loss: Loss, data: DataModule) -> str:
     """
     keep_freed_memory()  # as training will, or the two would be compared under other conditions
     examples = EncodedExamples(data.splits.train, data.codec, data.preset)
-    batch = collate([examples[0, place] for place in range(min(data.preset.batch_size, len(examples)))], data.codec)
+    looks = data.preset.epochs == 0
+    number = min(data.preset.batch_size, _LOOKS_TO_TRY if looks else data.preset.batch_size, len(examples))
+    batch = collate([examples[0, place] for place in range(number)], data.codec)
     if batch is None:
         return "32"
     pixels, targets, _ = batch
-    looks = data.preset.epochs == 0
     seconds = {}
     for name in ("32", "bf16"):
         trial = copy.deepcopy(network).train(not looks)
@@ -249,7 +253,7 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> Tensor |
     seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
     held_out = None
     if len(data.splits.val):  # a linear layer's mean of two scores is its score of the mean
-        looks = look(data.splits.val, plain)
+        looks = look(data.splits.val, plain, precision="32")  # as prediction does, so that they can be scored
         held_out = torch.stack([found for found, _ in looks]).mean(0), looks[0][1]
     if seen[1].is_floating_point() and seen[1].ndim == 1:
         weight, bias = _ridge_regression(seen, held_out)
@@ -263,8 +267,7 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> Tensor |
         if head.bias is not None:
             head.bias.copy_(bias)
     network.cpu()
-    settled = data.preset.epochs == 0 and data.preset.precision == "32"
-    if held_out is None or len(held_out[0]) < len(data.splits.val) or not settled:
+    if data.preset.epochs or held_out is None or len(held_out[0]) < len(data.splits.val):
         return None
     with torch.no_grad():
         return head(held_out[0])  # type: ignore[no-any-return]

@@ -113,8 +113,9 @@ def test_the_mirrored_score_of_a_fitted_last_layer_is_that_of_prediction(photos:
     torch.testing.assert_close(scores.float(), predicted.float(), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_what_the_last_layer_was_fitted_on_is_not_looked_at_again_to_be_scored(
-    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     """The labels are drawn by chance, so that most predictions are wrong, each in its own way."""
     data = draw_pictures(tmp_path / "data", 10)
@@ -122,7 +123,7 @@ def test_what_the_last_layer_was_fitted_on_is_not_looked_at_again_to_be_scored(
     (data / "labels.csv").write_text("image,label\n" + "\n".join(rows))
     with monkeypatch.context() as patch:
         patch.setattr(inference, "outputs", None)
-        task = ImageClassifier(**OPTIONS).fit(data / "labels.csv", preset="quick", precision="32", quiet=True)
+        task = ImageClassifier(**OPTIONS).fit(data / "labels.csv", preset="quick", precision=precision, quiet=True)
     found = task.evaluate(data / "labels.csv", split="val")
     assert 0 < found.scores["accuracy"] < 1
     assert task._scores == pytest.approx(found.scores)

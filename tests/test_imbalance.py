@@ -357,7 +357,8 @@ def test_the_regression_of_drawn_examples_is_that_of_examples_repeated(several: 
 def test_a_last_layer_is_fitted_where_no_validation_example_counts() -> None:
     x, targets = torch.randn(20, 4), torch.tensor([0, 1] * 10)
     weights = torch.tensor([1.0, 1.0, 0.0])
-    weight, bias = preparing._logistic_regression((x, targets), (x, torch.full((20,), 2)), 3, preparing._STRENGTHS, weights)
+    held_out = (x, torch.full((20,), 2))
+    weight, bias = preparing._logistic_regression((x, targets), held_out, 3, preparing._STRENGTHS, weights)
     assert weight.isfinite().all()
     assert bias.isfinite().all()
 
