@@ -188,7 +188,7 @@ def shards(name: str) -> list[str]:
     found = [path for one in _braces(name) for path in _globbed(one)]
     if missing := [path for path in found if "://" not in path and not os.path.isfile(path)]:
         raise DataError(
-            f"{counted(len(missing), 'shard')} of {len(found):,} in {printable(name)} not there: {listed(missing)}"
+            f"of {counted(len(found), 'shard')} in {printable(name)} not all are there; missing: {listed(missing)}"
         )
     if not found:
         raise DataError(
