@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from recipes.cli import main
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core: threads would only stand in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in their background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLOURS = {"blue": (20, 30, 220), "green": (30, 200, 40), "red": (220, 20, 30)}
 

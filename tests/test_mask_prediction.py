@@ -276,7 +276,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, time.perf_coun
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert float(ended.stdout.split()[0]) < 2.1, ended.stdout  # GiB; 1.75 of it are needed, all scores take 0.4 more
+    assert float(ended.stdout.split()[0]) < 3.2, (
+        ended.stdout
+    )  # GiB; 1.7 to 2.8 of it are needed, all scores at once take 1.3 more
 
 
 # -- the shell --------------------------------------------------------------------------------------------------------
