@@ -55,8 +55,8 @@ class KeepBest(Callback):
         rank = (_merit(pl_module), -scores["val_loss"])
         if self.best is None or rank > self.best:
             self.best, self.best_epoch = rank, epoch
-            state = pl_module.network.state_dict()  # of a network that is shared out, `full_tensor` gathers the parts
-            self.state = {name: getattr(one, "full_tensor", one.detach)().cpu().clone() for name, one in state.items()}
+            state = pl_module.network.state_dict()
+            self.state = {name: ranks.whole(value.detach()).cpu().clone() for name, value in state.items()}
         elif self.patience and epoch - (self.best_epoch or 0) >= self.patience:
             trainer.should_stop = True
 

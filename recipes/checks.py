@@ -21,7 +21,7 @@ from recipes.findings import Finding
 from recipes.image_examples import PICTURES
 from recipes.mask_pairs import check_masked, find_pairs
 from recipes.sources import find, tables_in
-from recipes.streams import SHARDS
+from recipes.streams import names_shards
 from recipes.tables import Table, existing
 from recipes.task import Task
 from recipes.text_examples import TEXTS
@@ -145,7 +145,7 @@ def check(data: Any, val: Any = None, *, task: str | Task | None = None, quiet: 
     preset = task.presets["default"]
     findings: list[Finding] = []
     splits: Splits | None = None
-    if isinstance(data, (str, os.PathLike)) and not SHARDS.match(os.fspath(data)):
+    if isinstance(data, (str, os.PathLike)) and not names_shards(data):
         existing(data)
     try:
         splits = task.read(data, val, task.reading(preset, thorough=True))
@@ -193,7 +193,7 @@ def guessed(data: Any) -> str:
     Raises:
         DataError: there are no such data.
     """
-    if isinstance(data, (str, os.PathLike)) and not SHARDS.match(os.fspath(data)):
+    if isinstance(data, (str, os.PathLike)) and not names_shards(data):
         data = existing(data)
         if not os.path.isdir(data) and is_archive(data):
             data = unpacked(data)

@@ -236,6 +236,13 @@ def are_numbers(examples: Examples) -> bool:
     return any(isinstance(target, float) for target in examples.targets[:1])
 
 
+def path_of(data: Any) -> str | None:
+    """The whole path or the address that data were given by; None where they lie nowhere."""
+    if not isinstance(data, (str, os.PathLike)):
+        return None
+    return str(data) if "://" in str(data) else os.path.abspath(data)
+
+
 def below(path: Any, root: str) -> str:
     """What to call a file: its path below a folder, or its whole path where it lies elsewhere."""
     if not isinstance(path, str):

@@ -37,11 +37,13 @@ from recipes.examples import (
     below,
     fingerprint,
     in_threads,
+    path_of,
     strata,
     stratified_split,
 )
 from recipes.findings import Finding
 from recipes.sources import Kind, Source
+from recipes.sources import check as check
 from recipes.streams import Stream, digest
 from recipes.tables import Table, existing
 
@@ -142,15 +144,6 @@ class Inputs(Kind):
         return str(source)
 
 
-def check(data: Any, inputs: Inputs) -> None:
-    """Refuse at once what is not there or cannot hold labelled inputs.
-
-    Raises:
-        DataError: what was found instead, and what to do.
-    """
-    sources.check(data, inputs)
-
-
 def read(
     data: Any,
     val: Any,
@@ -226,10 +219,7 @@ def read(
         settled: dict[str, Any] = {"labels": labels, "columns": columns, "inputs": inputs, "regression": regression}
         convert = partial(_further, **settled, left_out=reading.left_out)
         go_on_with(source.stream, splits, convert, inputs.thing, reading)
-    splits.paths = tuple(
-        (str(one) if "://" in str(one) else os.path.abspath(one)) if isinstance(one, (str, os.PathLike)) else None
-        for one in (data, val)
-    )
+    splits.paths = path_of(data), path_of(val)
     return splits
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +13,7 @@ from recipes import images
 from recipes.crops import IGNORED
 from recipes.display import counted, listed, say
 from recipes.errors import DataError, ImageError, OptionError, did_you_mean, printable
-from recipes.examples import Examples, Reading, Splits, in_threads, watched
+from recipes.examples import Examples, Reading, Splits, in_threads, path_of, watched
 from recipes.image_examples import PICTURES, copies
 from recipes.labelled import Rows, go_on_with, leave_out, named_groups, note_copies, note_groups, parted
 from recipes.looks import Look, looked
@@ -124,10 +123,7 @@ def read_masked(
     _check_counting(splits, "val" in found)
     if source.stream is not None:
         go_on_with(source.stream, splits, partial(_further, labels=names, left_out=reading.left_out), "image", reading)
-    splits.paths = tuple(
-        (str(one) if "://" in str(one) else os.path.abspath(one)) if isinstance(one, (str, os.PathLike)) else None
-        for one in (data, val)
-    )
+    splits.paths = path_of(data), path_of(val)
     splits.reading = reading
     return splits, code
 

@@ -129,7 +129,7 @@ def check(preset: Preset) -> None:
         check_precision(preset)
         check_devices(processes, preset.accelerator)
     total = processes * place.nodes
-    if not preset.find_batch_size:
+    if total > 1 and not preset.find_batch_size:
         check_batch(preset.batch_size, total)
 
 
@@ -374,9 +374,11 @@ def first(find: Callable[[], T]) -> T:
     Raises:
         RecipesError: what rank 0 raised.
     """
+    if world() == 1:
+        return find()
     found: Any = None
     with together():
-        if rank() == 0 or world() == 1:
+        if rank() == 0:
             with all_cores():
                 found = find()
     return shared(found)  # type: ignore[no-any-return]
@@ -385,9 +387,6 @@ def first(find: Callable[[], T]) -> T:
 @contextmanager
 def all_cores() -> Iterator[None]:
     """Let this process compute on all cores of the machine while the others wait."""
-    if world() == 1:
-        yield
-        return
     import torch
 
     threads = torch.get_num_threads()

@@ -15,7 +15,7 @@ from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, printable
 from recipes.examples import SPLITS, Reading, Splits, subfolders
 from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
-from recipes.streams import SHARDS, Stream, head_of, is_stream, opened, shards
+from recipes.streams import Stream, head_of, is_stream, names_shards, opened, shards
 from recipes.tables import Table, existing, frame_kind, is_table, read_table
 
 
@@ -72,7 +72,7 @@ def find(data: Any, kind: Kind, reading: Reading | None = None) -> Source:
         DataError: it cannot be read.
     """
     if isinstance(data, (str, os.PathLike)):
-        if not SHARDS.match(os.fspath(data)) or os.path.exists(data):
+        if not names_shards(data):
             return _at(existing(data), kind)
         data = opened(data)
     if is_stream(data):
@@ -104,7 +104,7 @@ def check(data: Any, kind: Kind) -> None:
     if isinstance(data, Splits):
         return
     if isinstance(data, (str, os.PathLike)):
-        if SHARDS.match(os.fspath(data)) and not os.path.exists(data):
+        if names_shards(data):
             if "://" not in os.fspath(data):
                 shards(os.path.expanduser(data))
         elif "://" in os.fspath(data):

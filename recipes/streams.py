@@ -109,14 +109,17 @@ def is_stream(data: Any) -> bool:
     return isinstance(data, Opened) or (is_a(data, "IterableDataset", "datasets") and not hasattr(data, "__len__"))
 
 
-def opened(data: Any) -> Any:
-    """The data set that a name of shards means, or one for each split of it; anything else stays as it is.
+def names_shards(data: Any) -> bool:
+    """Whether data are a name that can only mean shards; a file or folder that is called so is none."""
+    return isinstance(data, (str, os.PathLike)) and bool(SHARDS.match(os.fspath(data))) and not os.path.exists(data)
+
+
+def opened(data: str | os.PathLike[str]) -> Any:
+    """The data set that a name of shards means, or one for each split of it.
 
     Raises:
         DataError: no shard is there, `datasets` is missing, or the first shard cannot be read.
     """
-    if not isinstance(data, (str, os.PathLike)):
-        return data
     name = os.path.expanduser(os.fspath(data))
     library = _library(f"reading {printable(name)}")
     if name.startswith("hf://"):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import QUICK
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -28,12 +29,8 @@ from recipes.errors import OptionError
 
 VIT: dict[str, Any] = {"backbone": "test_vit", "pretrained": False, "size": 32}
 CALM: dict[str, Any] = {
+    **QUICK,
     "epochs": 2,
-    "batch_size": 4,
-    "workers": 0,
-    "precision": "32",
-    "head_first": False,
-    "lr": 1e-2,
     "optimizer": "sgd",
     "accelerator": "cpu",
     "patience": 0,
