@@ -20,8 +20,7 @@ from recipes.examples import Splits, note_rare, split_folders
 from recipes.findings import Finding
 from recipes.image_examples import PICTURES
 from recipes.mask_pairs import check_masked, find_pairs
-from recipes.sources import find, tables_in
-from recipes.streams import names_shards
+from recipes.sources import find, names_shards, tables_in
 from recipes.tables import Table, existing
 from recipes.task import Task
 from recipes.text_examples import TEXTS

@@ -26,7 +26,7 @@ from recipes.folds import split_of
 from recipes.image_examples import are_pictures, picture_cells
 from recipes.labelled import Missing
 from recipes.masks import Region, Regions, is_background, runs_of
-from recipes.streams import names_shards, opened
+from recipes.streams import opened
 from recipes.tables import Table, existing, is_table
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def find_pairs(data: Any, suffix: str | None = None, group: str = "", reading: R
         DataError: nothing can be paired.
         OptionError: no mask has the suffix.
     """
-    if names_shards(data):
+    if sources.names_shards(data):
         data = opened(data)
     if isinstance(data, (str, os.PathLike)):
         return _at(existing(data), suffix, group)
@@ -189,7 +189,7 @@ def check_masked(data: Any) -> None:
     Raises:
         DataError: what was found instead, and what to do.
     """
-    if not isinstance(data, (str, os.PathLike)) or names_shards(data):
+    if not isinstance(data, (str, os.PathLike)) or sources.names_shards(data):
         sources.check(data, _IMAGES_WITH_MASKS)
     elif os.path.isdir(path := existing(data)):
         coco_files(path) or sources.tables_in(path) or _layout(path)

@@ -15,7 +15,7 @@ from recipes.display import counted, listed
 from recipes.errors import DataError, OptionError, printable
 from recipes.examples import SPLITS, Reading, Splits, subfolders
 from recipes.folds import FOLD_COLUMNS, SPLIT_COLUMNS, parts_of, split_of
-from recipes.streams import Stream, head_of, is_stream, names_shards, opened, shards
+from recipes.streams import SHARDS, Stream, head_of, is_stream, opened, shards
 from recipes.tables import Table, existing, frame_kind, is_table, read_table
 
 
@@ -57,6 +57,11 @@ class Kind(ABC):
     @abstractmethod
     def folder(self, root: str) -> Source:
         """The tables in a folder, or those that its files make."""
+
+
+def names_shards(data: Any) -> bool:
+    """Whether data are a name that can only mean shards; a file or folder that is called so is none."""
+    return isinstance(data, (str, os.PathLike)) and bool(SHARDS.match(os.fspath(data))) and not os.path.exists(data)
 
 
 def find(data: Any, kind: Kind, reading: Reading | None = None) -> Source:

@@ -109,11 +109,6 @@ def is_stream(data: Any) -> bool:
     return isinstance(data, Opened) or (is_a(data, "IterableDataset", "datasets") and not hasattr(data, "__len__"))
 
 
-def names_shards(data: Any) -> bool:
-    """Whether data are a name that can only mean shards; a file or folder that is called so is none."""
-    return isinstance(data, (str, os.PathLike)) and bool(SHARDS.match(os.fspath(data))) and not os.path.exists(data)
-
-
 def opened(data: str | os.PathLike[str]) -> Any:
     """The data set that a name of shards means, or one for each split of it.
 
