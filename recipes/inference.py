@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import tiles
-from recipes.backbones import Network
+from recipes.backbones import Network, folded
 from recipes.codec import Codec, encoded_batches
 from recipes.crops import Dense
 from recipes.display import say
@@ -59,7 +59,10 @@ def outputs(
     # Of texts many are read at once, so that those of similar length meet.
     number = batch_size if not codec.ragged or batch_size == 1 else batch_size * _LOOK_AHEAD
     total = shortened = 0
-    for rows in encoded_batches(codec, sources, number, workers, ahead=0 if place.type == "cpu" else 4):
+    batches = encoded_batches(codec, sources, number, workers, ahead=0 if place.type == "cpu" else 4)
+    for turn, rows in enumerate(batches):
+        if turn == 1:  # so many that it pays
+            network = folded(network)
         good = [array for _, array in rows if not isinstance(array, DataError)]
         if codec.ragged:
             total, shortened = total + len(rows), shortened + sum(map(cut, good))

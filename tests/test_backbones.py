@@ -135,6 +135,78 @@ def test_a_size_of_ones_own_reaches_networks_that_must_know_it() -> None:
     assert network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape == (1, 3)
 
 
+def with_figures(network: torch.nn.Module) -> torch.nn.Module:
+    """The network in evaluation mode, with batch norms that change what they are given."""
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            for values, low, high in (
+                (part.running_mean, -1, 1),
+                (part.running_var, 0.5, 2),
+                (part.weight, 0.5, 2),
+                (part.bias, -1, 1),
+            ):
+                torch.nn.init.uniform_(values, low, high)
+    return network.eval()
+
+
+def batch_norms(network: torch.nn.Module) -> int:
+    return sum(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("mobilenetv2_100", 0),  # norms with their activation
+        ("resnet10t", 0),
+        ("resnetv2_18", 9),  # norms before convolutions
+        ("dla46_c", 0),
+        ("tf_mobilenetv3_small_minimal_100", 34),  # its padding depends on the picture's size: not traced
+        ("torchvision/shufflenet_v2_x0_5", 0),
+        ("torchvision/mobilenet_v3_small", 0),
+    ],
+)
+def test_folded_networks_give_the_same_scores(name: str, left: int) -> None:
+    network = with_figures(backbones.build(name, 3, pretrained=False)[0])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    folded = backbones.folded(network)
+    pictures = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        wanted, found = network(pictures), folded(pictures)
+    assert torch.allclose(found, wanted, atol=1e-4 * float(wanted.abs().mean()))
+    assert batch_norms(folded) == left
+    assert before.keys() == network.state_dict().keys()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_networks_without_batch_norms_are_not_copied() -> None:
+    network, _ = backbones.build("test_vit", 3, pretrained=False)
+    assert backbones.folded(network.eval()) is network
+
+
+class Odd(torch.nn.Module):
+    """A convolution whose output is used twice, one that is called twice, and a norm that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.twice, self.usual = (torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+        self.after, self.again, self.norm, self.own = (torch.nn.BatchNorm2d(3) for _ in range(4))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        given = self.shared(values)
+        values = self.after(given) + given
+        values = self.again(self.twice(values)) + self.twice(values)
+        return self.own(self.usual(self.norm(self.norm(values)))).mean((2, 3))
+
+
+def test_a_norm_is_folded_only_where_it_alone_follows_one_convolution() -> None:
+    network = with_figures(backbones.ImageNetwork(Odd(), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), {}))
+    folded = backbones.folded(network)
+    pictures = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.allclose(folded(pictures), network(pictures), atol=1e-4)
+    assert batch_norms(folded) == 3
+
+
 def test_names_are_listed_by_pattern() -> None:
     assert "resnet50.a1_in1k" in backbones.names("resnet50*")
     assert backbones.names("torchvision/resnet18") == ["torchvision/resnet18"]
