@@ -42,7 +42,8 @@ class Preset:
         layer_decay: the factor from one layer's learning rate to that of the layer before it; 1 treats all alike.
         warmup: the share of all steps in which the learning rate rises from zero; a cosine lowers it afterwards.
         head_first: fit the last layer on the frozen network's features before the whole network is trained.
-        views: augmented views of each picture that the last layer is fitted on besides the picture itself.
+        views: augmented views of each picture that the last layer is fitted on besides the picture itself; where
+            predictions are mirrored, every other one is.
         freeze: how many of the network's first stages are left as they are; -1 is all but the last layer.
         freeze_bn: leave the running figures of batch norms as pretraining left them; those of new networks are learnt.
         ema: decay of the moving average of the weights that is validated and kept; 0 for the weights themselves.
