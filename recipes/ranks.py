@@ -161,13 +161,17 @@ def _no_strategy(name: str) -> OptionError:
 
 
 def check_devices(number: int, accelerator: str) -> None:
-    """Refuse more devices than there are on this machine."""
+    """Refuse no devices, more than there are on this machine, and a kind that is not there."""
     import torch
 
+    if number < 1:
+        raise OptionError(f"devices={number} cannot be: it is at least 1")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         kind, found = "GPU", torch.cuda.device_count()
     elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         kind, found = "GPU", 1
+    elif accelerator in ("gpu", "cuda", "mps"):
+        raise OptionError(f"there is no accelerator {accelerator!r} here; take auto or cpu")
     else:
         kind, found = "core", os.cpu_count() or 1
         if here().world > 1:  # a launcher was asked for them in so many words

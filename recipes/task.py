@@ -222,7 +222,15 @@ class Task(ABC):
     ) -> Self:
         """Fit in this process, alone or with the others of the run; the first one writes and speaks for all."""
         quiet = quiet or ranks.rank() > 0
+        own = dataclasses.asdict(self) | dataclasses.asdict(chosen)
+        own |= {"resume": resume, "out": None if out is None else "a folder"}
+        asked = ranks.shared(own)
         with ranks.together():
+            for name in own if own != asked else ():
+                if own[name] != (first := asked.get(name)):
+                    raise OptionError(
+                        f"{name}={own[name]!r} here, {first!r} in process 0; start all with the same command"
+                    )
             if out is not None and ranks.rank() == 0:
                 artifact.check_output(out, overwrite, resume)
             self.check(data, chosen)
@@ -323,7 +331,7 @@ class Task(ABC):
         codec, network = self._fitted()
         sources = inputs if isinstance(inputs, Iterator) else codec.gather(inputs)
         running = {"batch_size": max(1, batch_size), "workers": workers, "device": device}
-        if devices > 1:
+        if devices != 1:
             from recipes import launching
 
             ranks.check_devices(devices, device)

@@ -250,6 +250,26 @@ def test_processes_that_see_different_data_do_not_begin(photos: Path, tmp_path: 
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("setting", ["seed", "lr", "batch_size", "size"])
+def test_processes_with_other_settings_do_not_begin(setting: str, photos: Path, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os\n"
+        "from recipes.cli import main\n"
+        f"others = {{'seed': '1', 'lr': '0.1', 'batch_size': '64', 'size': '64'}}['{setting}']\n"
+        f"other = ['--{setting.replace('_', '-')}', others] if os.environ['RANK'] == '1' else []\n"
+        f"raise SystemExit(main(['fit', 'image-classifier', r'{photos}', '--out', r'{tmp_path / 'model'}', *other, "
+        "'--pretrained', 'false', '--backbone', 'test_vit', '--accelerator', 'cpu']))\n"
+    )
+    done = subprocess.run([*TORCHRUN, port(), str(script)], env=environment(), capture_output=True, text=True)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: process 1 (on ")
+    assert f"): {setting}=" in errors[0]
+    assert errors[0].endswith(" in process 0; start all with the same command")
+    assert not (tmp_path / "model").exists()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Processes that recipes starts itself
 
@@ -382,9 +402,15 @@ def test_two_processes_predict_every_input_once_and_in_order(model_folder: Path,
     assert rows[0].stdout == rows[1].stdout
 
 
-def test_more_devices_than_there_are_do_not_predict(fitted: ImageClassifier, photos: Path) -> None:
-    with pytest.raises(OptionError, match="devices=10000, but this process sees"):
-        fitted.predict(photos, devices=10_000)
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [(10_000, "devices=10000, but this process sees"), (0, "devices=0 cannot be"), (-1, "devices=-1")],
+)
+def test_more_devices_than_there_are_or_none_do_not_predict(
+    devices: int, words: str, fitted: ImageClassifier, photos: Path
+) -> None:
+    with pytest.raises(OptionError, match=words):
+        fitted.predict(photos, devices=devices)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -410,6 +436,13 @@ def test_what_cannot_work_is_refused_at_once(settings: dict[str, Any], words: st
         pytest.skip("one core")
     with pytest.raises(OptionError, match=words):
         ImageClassifier(**VIT).fit(photos, **{**CALM, **settings})
+
+
+def test_a_kind_of_device_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(OptionError, match="there is no accelerator 'gpu' here; take auto or cpu"):
+        ImageClassifier(**VIT).fit(photos, **{**CALM, "devices": 2, "accelerator": "gpu"})
 
 
 def test_a_launcher_with_another_number_of_devices_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
