@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,6 @@ from recipes.data import DataModule, EncodedExamples
 from recipes.display import console
 from recipes.errors import RecipesError
 from recipes.examples import Examples
-from recipes.presets import Preset
 
 View = int | Literal["as it is", "mirrored"]
 
@@ -87,9 +86,8 @@ def _computed(
     network: Network, examples: Examples, views: Sequence[View], data: DataModule, quiet: bool, precision: str
 ) -> list[tuple[Tensor, Tensor]]:
     """Features and targets in each of these views, all from one pass over the examples."""
-    drawn = [view for view in views if isinstance(view, int)]
-    order = [(view, place) for view in drawn for place in range(len(examples))]
-    encoded = EncodedExamples(examples, data.codec, _varied(data, drawn[0]) if drawn else None)
+    order = [(view, place) for view in views if isinstance(view, int) for place in range(len(examples))]
+    encoded = EncodedExamples(examples, data.codec, data.preset if order else None)
     batches = data.loader(encoded, order or None)
     found: list[list[Tensor]] = [[] for _ in views]
     targets: list[Tensor] = []
@@ -108,13 +106,6 @@ def _computed(
     return [(rows, own) for rows in whole]
 
 
-def _varied(data: DataModule, view: int) -> Preset:
-    """The preset that a view is drawn with: where predictions look at mirror images, every other view is one."""
-    if not getattr(data.codec, "mirror", False):
-        return data.preset
-    return replace(data.preset, hflip=float(view % 2 == 0), mirror=False)
-
-
 def weights_digest(network: Network) -> str:
     """SHA-256 of the network's weights without those of its last layer."""
     key = hashlib.sha256()
@@ -130,7 +121,7 @@ def _place(
     weights: str, network: Network, data: DataModule, examples: Examples, view: View, precision: str
 ) -> Path | None:
     """The cache's file for these features, in whose name is everything they depend on; None if that cannot be told."""
-    varied = [view, data.preset.seed, asdict(_varied(data, view).augment)] if isinstance(view, int) else view
+    varied = [view, data.preset.seed, asdict(data.preset.augment)] if isinstance(view, int) else view
     encoding = {name: value for name, value in asdict(data.codec).items() if name not in ("labels", "mirror")}
     # Another batch size, device or version may round otherwise, and equal runs shall end equal to the last bit.
     versions = [version(library) for library in ("torch-recipes", "torch", "torchvision", "timm", "pillow")]

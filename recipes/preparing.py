@@ -255,8 +255,7 @@ def fit_head(network: Network, data: DataModule, quiet: bool = True) -> Tensor |
     plain: list[View] = ["as it is", "mirrored"] if getattr(data.codec, "mirror", False) else ["as it is"]
     weights = weights_digest(network) if data.preset.cache else None
     look = partial(features, backbones.folded(network), data=data, quiet=quiet, weights=weights)
-    # The first augmented view is mirrored where that counts; then the plain mirror image would teach nothing more.
-    looks = look(train, [*(plain[:1] if data.preset.views else plain), *range(data.preset.views)])
+    looks = look(train, [*plain, *range(data.preset.views)])
     seen = torch.cat([found for found, _ in looks]), torch.cat([targets for _, targets in looks])
     held_out = None
     if len(data.splits.val):  # a linear layer's mean of two scores is its score of the mean

@@ -42,8 +42,7 @@ class Preset:
         layer_decay: the factor from one layer's learning rate to that of the layer before it; 1 treats all alike.
         warmup: the share of all steps in which the learning rate rises from zero; a cosine lowers it afterwards.
         head_first: fit the last layer on the frozen network's features before the whole network is trained.
-        views: augmented views of each picture that the last layer is fitted on besides the picture itself; where
-            predictions are mirrored, every other one is.
+        views: augmented views of each picture that the last layer is fitted on besides the picture itself.
         freeze: how many of the network's first stages are left as they are; -1 is all but the last layer.
         freeze_bn: leave the running figures of batch norms as pretraining left them; those of new networks are learnt.
         ema: decay of the moving average of the weights that is validated and kept; 0 for the weights themselves.
@@ -356,7 +355,7 @@ def _problems(preset: Preset) -> list[tuple[str, str]]:
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(),
-    "quick": Preset(epochs=0, views=1, mirror=True),
+    "quick": Preset(epochs=0, mirror=True),
     "best": Preset(
         epochs=30,
         lr=5e-4,
