@@ -107,7 +107,10 @@ def search_space(
     if len(backbones) > 1:
         found["backbone"] = tuple(backbones)
     if not found:
-        raise OptionError("there is nothing to search; name settings with search=..., or several networks in backbones")
+        views = "; with epochs=0 and views=1 what varies the views is searched" if not preset.epochs else ""
+        raise OptionError(
+            f"there is nothing to search; name settings with search=..., or several networks in backbones{views}"
+        )
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import io
 import json
@@ -170,6 +171,7 @@ def test_several_backbones_are_searched_and_one_that_does_not_exist_is_named(
         search=["hflip"],
         trials=3,
         preset="quick",
+        views=1,
         mirror=False,
         precision="32",
         quiet=True,
@@ -493,7 +495,10 @@ def test_what_is_searched_suits_the_task_and_the_preset(photos: Path, messages: 
     pictures.add("auto_augment")
     assert names(ImageClassifier(**TINY), photos, PRESETS["default"]) == pictures
     assert names(ImageClassifier(**TINY), photos, PRESETS["best"]) == (pictures | {"mixup", "cutmix"}) - {"hflip"}
-    assert names(ImageClassifier(**TINY), photos, PRESETS["quick"]) == {"crop_scale", "color_jitter", "auto_augment"}
+    varied = dataclasses.replace(PRESETS["quick"], views=1)
+    assert names(ImageClassifier(**TINY), photos, varied) == {"crop_scale", "color_jitter", "auto_augment"}
+    with pytest.raises(OptionError, match=r"nothing to search; .* views=1"):
+        names(ImageClassifier(**TINY), photos, PRESETS["quick"])
     assert "layer_decay" not in names(ImageClassifier(**TINY), photos, PRESETS["scratch"])
     numbers = ImageRegressor(**TINY)
     assert names(numbers, photos, numbers.presets["default"]) == pictures - {"label_smoothing"}
