@@ -141,9 +141,10 @@ def _first_of(paths: Sequence[str]) -> Any:
         try:
             found = _asked(lambda path=path: _shard(path), path)  # type: ignore[misc]
         except DataError as error:
-            if error.__cause__ is not None:
+            if "://" in path and error.__cause__ is not None:  # nobody can repair a server
                 raise
-            raise DataError(f"the shard {printable(path)} cannot be read ({error}); repair it, or take it away") from error
+            told = f"the shard {printable(path)} cannot be read ({_reason(error)})"
+            raise DataError(f"{told}; repair it, or take it away") from error
         if found.features is None or {*found.features} - {*_KEYS}:
             break
     return found
@@ -294,6 +295,10 @@ class Stream:
     def first_alone(self, number: int) -> str:
         """What to say where the first window is all that is used."""
         return f"took {number:,} examples of {printable(self.title)} into memory; it has more"
+
+    def first_window(self, number: int) -> str:
+        """What to say where the first window does not do."""
+        return f"that is the first window ({counted(number, 'example')}) alone: take a larger one (--window)"
 
     def known_labels(self, columns: Sequence[str]) -> tuple[str, ...]:
         """The names of all labels, where the data set tells them before they are seen."""
@@ -529,10 +534,11 @@ class Stream:
             lines.append(f"{number} of {self.number:,} could not be read to the end: {_told(self.failed)}")
         return lines
 
-
     def told_empty(self) -> str:
         """Which shards hold nothing."""
-        return f"{counted(len(self.empty), 'shard')} of {self.number:,} without an example: {listed(sorted(self.empty))}"
+        return (
+            f"{counted(len(self.empty), 'shard')} of {self.number:,} without an example: {listed(sorted(self.empty))}"
+        )
 
 
 class _Closed(Exception):  # noqa: N818, an end and no error

@@ -52,15 +52,19 @@ class Tars(WebDataset):  # type: ignore[misc]
             for latest, file in _files(tar_path):  # noqa: UP028, it must be known when the library fails
                 yield latest, file
 
-        try:
-            for example in super()._get_pipeline_from_tar(tar_path, files()):
-                yield _into_columns(example, self.info.features or ())
-        except DataError:
-            raise
-        except ValueError as error:
-            known = str(error).startswith("Duplicate field")
-            said = f"{os.path.basename(latest)} comes twice" if known else f"{latest} is damaged: {error}"
-            raise DataError(printable(said)) from None
+        examples = super()._get_pipeline_from_tar(tar_path, files())
+        while True:
+            try:
+                example = next(examples, None)
+            except DataError:
+                raise
+            except ValueError as error:
+                twice = str(error).startswith("Duplicate field")
+                said = f"{latest} comes twice" if twice else f"{latest} is not what its ending says: {error}"
+                raise DataError(printable(said)) from None
+            if example is None:
+                return
+            yield _into_columns(example, self.info.features or ())
 
     def _split_generators(self, dl_manager: Any) -> Any:
         """The library's, with the columns that the first examples have; of a tar without any, with none."""
