@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import islice

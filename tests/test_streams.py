@@ -560,7 +560,10 @@ def test_a_first_window_that_is_too_small_is_told_from_the_data(tmp_path: Path) 
 
 
 def test_one_shard_by_its_plain_name_is_told_how_to_be_one(tmp_path: Path) -> None:
-    draw_tar(tmp_path / "train-0.tar", 12)
+    files = files_in(draw_tar(tmp_path / "drawn.tar", 12))
+    texts = {name[:6] + "txt": json.loads(files[name])["label"].encode() for name in files if "json" in name}
+    pictures = {name: files[name] for name in files if "jpg" in name}
+    write_tar(tmp_path / "train-0.tar", dict(sorted((pictures | texts).items())))
     with pytest.raises(DataError, match=r"train-0.tar holds 12 pictures but no folders for labels") as caught:
         read(tmp_path / "train-0.tar")
     assert str(caught.value).startswith(f"{tmp_path}/train-0.tar ")
