@@ -432,14 +432,14 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         return info.filename
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A tar's header; one that is damaged is an error, where tarfile would take it for the end."""
 
-    #: Whether the mark was met that ends a tar.
+    #: Whether the last that was met is the mark that ends a tar.
     ended = False
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Header:
         """A header from its bytes.
 
         Raises:
@@ -448,10 +448,11 @@ class _Header(tarfile.TarInfo):
         try:
             found = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            cls.ended = bool(buf) and not any(buf)
-            if buf and not cls.ended:
+            if any(buf):
                 raise tarfile.ReadError(str(error)) from error
+            cls.ended |= bool(buf)
             raise
+        cls.ended = False
         # What describes the next member, such as a long name, is read whole by tarfile.
         if found.size < 0 or (found.type in _DESCRIPTIONS and found.size > 2**24):
             raise tarfile.ReadError(f"a header claims {found.size:,} bytes")
@@ -461,12 +462,12 @@ class _Header(tarfile.TarInfo):
 def _tar_members(file: IO[bytes], name: str, notes: list[str]) -> Iterator[_Member]:
     """What is in a tar, in order, packed or not; it is read from front to end and never kept as a list."""
 
-    class Header(_Header):
+    class Ending(Header):
         """With an end of its own."""
 
     number = 0
     try:
-        with tarfile.open(fileobj=_decompressed(file), mode="r|", tarinfo=Header, errors="surrogateescape") as archive:
+        with tarfile.open(fileobj=_decompressed(file), mode="r|", tarinfo=Ending, errors="surrogateescape") as archive:
             while member := archive.next():
                 archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all
                 number += 1
@@ -476,7 +477,7 @@ def _tar_members(file: IO[bytes], name: str, notes: list[str]) -> Iterator[_Memb
     except _DAMAGES as error:
         words = printable(str(error)) or type(error).__name__
         raise DataError(f"{name} is damaged or cut off ({words}); download it or pack it again") from error
-    if not Header.ended:
+    if not Ending.ended:
         notes.append(f"{name} has no mark at its end, so it may be cut off, after {counted(number, 'member')}")
 
 

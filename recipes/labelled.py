@@ -173,6 +173,26 @@ def read(
     """
     source = sources.find(data, inputs, reading)
     given = None if val is None else sources.find(val, inputs, reading)
+    try:
+        splits = _splits(source, given, inputs, reading, column, label, multi_label, regression)
+    except DataError as error:
+        if source.stream is None:
+            raise
+        raise DataError(f"{error}; {source.stream.first_window(reading.window)}") from error
+    splits.paths = path_of(data), path_of(val)
+    return splits
+
+
+def _splits(
+    source: Source,
+    given: Source | None,
+    inputs: Inputs,
+    reading: Reading,
+    column: str | None,
+    label: str | None,
+    multi_label: bool | None,
+    regression: bool,
+) -> Splits:
     if "train" not in source.tables:
         raise DataError(
             f"found {inputs.thing}s for {listed(source.tables)} and none for training; call these train, as in "
@@ -200,7 +220,9 @@ def read(
             rows[part] = _known(own, labels, reading, notes)
     sifted = inputs.sift(rows, reading, notes)
     if not regression and source.stream is None:
-        _check_left(rows["train"], labels, inputs)
+        there = {label for own in rows["train"].targets for label in own}
+        if lost := [label for label in labels if label not in there]:
+            raise DataError(f"no {inputs.thing} of {listed(lost)} in {printable(rows['train'].title)} can be read")
     found = {part: _examples(own, labels, columns, regression) for part, own in rows.items()}
     for part, lost in sifted.unreadable.items():
         found[part].unreadable = lost
@@ -219,7 +241,6 @@ def read(
         settled: dict[str, Any] = {"labels": labels, "columns": columns, "inputs": inputs, "regression": regression}
         convert = partial(_further, **settled, left_out=reading.left_out)
         go_on_with(source.stream, splits, convert, inputs.thing, reading)
-    splits.paths = path_of(data), path_of(val)
     return splits
 
 
@@ -544,13 +565,6 @@ def _respell(rows: Rows, labels: tuple[str, ...]) -> None:
     forms = Counter(map(spelled, labels))
     known = {spelled(label): label for label in labels if forms[spelled(label)] == 1} | {one: one for one in labels}
     rows.targets = [tuple(known.get(one) or known.get(spelled(one), one) for one in own) for own in rows.targets]
-
-
-def _check_left(rows: Rows, labels: tuple[str, ...], inputs: Inputs) -> None:
-    """Refuse to go on without a label of which nothing could be read."""
-    there = {label for own in rows.targets for label in own}
-    if lost := [label for label in labels if label not in there]:
-        raise DataError(f"no {inputs.thing} of {listed(lost)} in {printable(rows.title)} can be read")
 
 
 def _examples(rows: Rows, labels: tuple[str, ...], columns: Columns, regression: bool) -> Examples:

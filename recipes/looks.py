@@ -8,6 +8,7 @@ cropped ones are not found.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import stat
@@ -360,11 +361,11 @@ def _grouped(pairs: NDArray[np.int64], seen: Sequence[Look]) -> NDArray[np.int64
 def exact_duplicates(sources: Sequence[Any]) -> list[int]:
     """For each file the place of the first one with the same bytes, or its own.
 
-    Only files of the same size are opened, and only those that also begin alike are read whole. What is no file, is
-    empty or cannot be read is alone.
+    Only files of the same size are opened, and only those that also begin alike are read whole. What is neither a file
+    nor the bytes of one, is empty or cannot be read is alone.
 
     Args:
-        sources: paths, of all splits one after the other.
+        sources: paths, or pictures as they came from shards, of all splits one after the other.
     """
     keys: list[Hashable] = list(watched(_in_chunks(_size, sources, 16 * _CHUNK), "reading sizes", len(sources)))
     for mark, title in ((_begin, "comparing files"), (_whole, "comparing copies")):
@@ -388,6 +389,8 @@ def _shared(keys: Sequence[Hashable]) -> list[int]:
 
 def _size(source: Any) -> int | None:
     """The size of a file, or None where there are no bytes to compare."""
+    if isinstance(content := getattr(source, "content", None), bytes):
+        return len(content) or None
     if not isinstance(source, (str, os.PathLike)):
         return None
     try:
@@ -397,18 +400,20 @@ def _size(source: Any) -> int | None:
     return (status.st_size or None) if stat.S_ISREG(status.st_mode) else None
 
 
-def _begin(path: str) -> int | None:
+def _begin(source: Any) -> int | None:
     """A checksum of a file's first bytes."""
+    content = getattr(source, "content", None)
     try:
-        return zlib.crc32(images.first_bytes(path, _BEGIN))
+        return zlib.crc32(images.first_bytes(source, _BEGIN) if content is None else content[:_BEGIN])
     except OSError:
         return None
 
 
-def _whole(path: str) -> bytes | None:
+def _whole(source: Any) -> bytes | None:
     """A checksum of all of a file."""
+    content = getattr(source, "content", None)
     try:
-        with open(path, "rb") as file:
+        with open(source, "rb") if content is None else io.BytesIO(content) as file:
             digest = hashlib.blake2b()
             while block := file.read(2**20):
                 digest.update(block)

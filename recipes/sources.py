@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -132,11 +133,28 @@ def check(data: Any, kind: Kind) -> None:
 def _at(path: str, kind: Kind) -> Source:
     """What lies at a path."""
     notes: list[str] = []
+    archive = path
     if not os.path.isdir(path) and is_archive(path):
         path = unpacked(path, notes)
-    source = kind.folder(path) if os.path.isdir(path) else _file(path)
+    try:
+        source = kind.folder(path) if os.path.isdir(path) else _file(path)
+    except DataError as error:
+        if path == archive:
+            raise
+        told = str(error).replace(printable(path), printable(archive))
+        raise DataError(f"{told}{_as_shard(archive, path)}") from error
     source.notes[:0] = notes
     return source
+
+
+def _as_shard(archive: str, folder: str) -> str:
+    """How to name an archive as a shard, if it looks like one: pictures beside files with their labels."""
+    found = [os.path.splitext(name.lower()) for name in os.listdir(folder)]
+    labelled = {stem for stem, ending in found if ending in (".txt", ".cls", ".json")}
+    shard = re.sub(r"(.)(\.tar|\.tgz|\.tar\.gz)$", r"[\1]\2", archive, flags=re.IGNORECASE)
+    if shard == archive or not any(stem in labelled and ending in images.SUFFIXES for stem, ending in found):
+        return ""
+    return f"; or read it as a shard of webdataset: '{printable(shard)}'"
 
 
 def _window(data: Any, reading: Reading | None) -> Source:

@@ -30,10 +30,10 @@ from recipes.errors import DataError, printable
 from recipes.examples import Examples, Reading
 from recipes.tables import Table, checked_table, columns_of, named
 
-# What the name of a shard ends in, and the reader of `datasets` for it with its options.
+# What the name of a shard ends in, and the reader of `datasets` (of tars our own) for it with its options.
 _READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".tar": ("WebDataset", {}),
-    ".tgz": ("WebDataset", {}),
+    ".tar": ("Tars", {}),
+    ".tgz": ("Tars", {}),
     ".parquet": ("Parquet", {}),
     ".jsonl": ("Json", {}),
     ".ndjson": ("Json", {}),
@@ -123,7 +123,7 @@ def opened(data: str | os.PathLike[str]) -> Any:
         owner, _, repository = name.removeprefix("hf://datasets/").strip("/").partition("/")
         return _asked(lambda: library.load_dataset(f"{owner}/{repository}", streaming=True), name)
     paths = shards(name)
-    return Opened(_asked(lambda: _shard(paths[0]), paths[0]), paths, name)
+    return Opened(_first_of(paths), paths, name)
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,30 @@ class Opened:
     title: str
 
 
+def _first_of(paths: Sequence[str]) -> Any:
+    """The first shard as a data set; of tars the first that is not empty, as they alone know their columns by then."""
+    for path in paths:
+        try:
+            found = _asked(lambda path=path: _shard(path), path)  # type: ignore[misc]
+        except DataError as error:
+            if "://" in path and error.__cause__ is not None:  # nobody can repair a server
+                raise
+            told = f"the shard {printable(path)} cannot be read ({_reason(error)})"
+            raise DataError(f"{told}; repair it, or take it away") from error
+        if found.features is None or {*found.features} - {*_KEYS}:
+            break
+    return found
+
+
 def _shard(path: str, features: Any = None) -> Any:
     """One shard as a data set, with these features where its reader would have to guess them.
 
     The library's `load_dataset` would tell its hub of each call, also where nothing is to come from there.
     """
     name, options = _READERS[_ending(path)]
-    known = {"features": features} if name == "WebDataset" and features is not None else {}
-    module = importlib.import_module(f"datasets.packaged_modules.{name.lower()}.{name.lower()}")
+    known = {"features": features} if name == "Tars" and features is not None else {}
+    own = f"datasets.packaged_modules.{name.lower()}.{name.lower()}"
+    module = importlib.import_module("recipes.tars" if name == "Tars" else own)
     files = {"train": [path if "://" in path else glob.escape(path)]}
     return getattr(module, name)(data_files=files, **options, **known).as_streaming_dataset(split="train")
 
@@ -196,7 +212,7 @@ def shards(name: str) -> list[str]:
 
 
 def _braces(name: str) -> list[str]:
-    """`a-{0..2}` as `a-0`, `a-1` and `a-2`; `{a,b}` as both."""
+    """`a-{0..2}` as `a-0`, `a-1` and `a-2`, and `{2..0}` the other way round; `{a,b}` as both."""
     match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", name)
     if match is None:
         return [name]
@@ -205,7 +221,8 @@ def _braces(name: str) -> list[str]:
         parts = listing.split(",")
     else:
         width = max(len(first), len(last)) if first.startswith("0") or last.startswith("0") else 0
-        parts = [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
+        step = 1 if int(first) <= int(last) else -1
+        parts = [f"{number:0{width}}" for number in range(int(first), int(last) + step, step)]
     return [path for part in parts for path in _braces(f"{name[: match.start()]}{part}{name[match.end() :]}")]
 
 
@@ -247,6 +264,7 @@ class Stream:
         self.lanes = math.gcd(self.number, _MOST_LANES)
         self.at = [[0, 0, 0] for _ in range(self.lanes)]  # of each lane: the pass, which of its shards, and which row
         self.failed: dict[str, str] = {}
+        self.empty: set[str] = set()
         self.left_out: Counter[str] = Counter()
         self.out: dict[str, list[str]] = {}
         self.closed = False
@@ -277,6 +295,10 @@ class Stream:
     def first_alone(self, number: int) -> str:
         """What to say where the first window is all that is used."""
         return f"took {number:,} examples of {printable(self.title)} into memory; it has more"
+
+    def first_window(self, number: int) -> str:
+        """What to say where the first window does not do."""
+        return f"that is the first window ({counted(number, 'example')}) alone: take a larger one (--window)"
 
     def known_labels(self, columns: Sequence[str]) -> tuple[str, ...]:
         """The names of all labels, where the data set tells them before they are seen."""
@@ -354,6 +376,8 @@ class Stream:
                 found.append((f"{name}:{row_name(key, at[2])}", row))
                 at[2] += 1
                 continue
+            if not at[2] and name not in self.failed:
+                self.empty.add(name)
             self._idle[lane] += 1
             if self._idle[lane] > max(_FRUITLESS, 3 * self.number):
                 told = f" ({_told(self.failed)})" if self.failed else ""
@@ -380,8 +404,6 @@ class Stream:
                     own = self.data.shard(self.number, shard)
                 self._rows[lane] = iter(own.skip(self.at[lane][2]) if self.at[lane][2] else own)
             row: dict[str, Any] | None = next(self._rows[lane], None)
-            if row is None and self.names:
-                _refuse_cut(self.paths[shard])
         except Exception as error:
             self.failed[name] = _reason(error)
             row = None
@@ -454,6 +476,7 @@ class Stream:
         """The same stream for another run, after its first window; what was settled and read is shared."""
         found = copy.copy(self)
         found.failed, found.left_out, found.out = {}, Counter(), {}
+        found.empty = {*self.empty}
         found._idle, found._deals = [0] * self.lanes, {}
         found.go_on(1, self._begins)
         return found
@@ -498,16 +521,24 @@ class Stream:
         return found
 
     def summary(self) -> list[str]:
-        """What to say at the end: shards that could not be read, and what was left out."""
+        """What to say at the end: shards that are empty or could not be read, and what was left out."""
         lines = [
             f"left out {counted(number, 'example')} of later windows, {reason}: {listed(self.out[reason], _NAMED)}"
             + (f" and {number - _NAMED:,} more" if number > _NAMED else "")
             for reason, number in self.left_out.items()
         ]
+        if self.empty:
+            lines.append(self.told_empty())
         if self.failed:
             number = counted(len(self.failed), "shard")
             lines.append(f"{number} of {self.number:,} could not be read to the end: {_told(self.failed)}")
         return lines
+
+    def told_empty(self) -> str:
+        """Which shards hold nothing."""
+        return (
+            f"{counted(len(self.empty), 'shard')} of {self.number:,} without an example: {listed(sorted(self.empty))}"
+        )
 
 
 class _Closed(Exception):  # noqa: N818, an end and no error
@@ -573,16 +604,6 @@ def _undecoded(data: Any) -> Any:
     return data
 
 
-def _refuse_cut(path: str) -> None:
-    """Refuse a tar that lacks the blocks of zeros at its end: its reader takes a cut inside a header for the end."""
-    if not path.lower().endswith(".tar") or not os.path.isfile(path):
-        return
-    with open(path, "rb") as file:
-        file.seek(max(os.path.getsize(path) - 512, 0))
-        if any(file.read()):
-            raise DataError("it is cut off")
-
-
 def head_of(data: Any, reading: Reading | None, notes: list[str]) -> tuple[Table, Stream | None]:
     """The first window of a stream, and the stream, unless that was all of it.
 
@@ -597,5 +618,7 @@ def head_of(data: Any, reading: Reading | None, notes: list[str]) -> tuple[Table
     title, number = printable(stream.title), counted(stream.number, "shard")
     if complete:
         notes.append(f"{number} of {title} hold {counted(len(table), 'example')}, which fit into one window")
+        if stream.empty:
+            notes.append(stream.told_empty())
         return table, None
     return table, stream

@@ -32,7 +32,7 @@ ROWS = [
     ["presets"],
     ["mask_examples", "mask_pairs", "mask_keys", "masks", "mask_files"],
     ["text_examples", "image_examples", "labelled", "columns", "sources"],
-    ["archives", "streams", "datasets", "folds", "tables"],
+    ["streams", "tars", "archives", "datasets", "folds", "tables"],
     ["accounts"],
     ["looks", "texts", "examples", "names", "codec", "artifact", "cache"],
     ["crops"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import io
 import json
@@ -45,6 +46,20 @@ def draw_tar(path: Path, number: int, first: int = 0, names: tuple[str, ...] = (
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
     return path
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def files_in(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
 
 
 def draw_tars(folder: Path, number: int = 4, each: int = 12) -> str:
@@ -95,6 +110,7 @@ def test_a_name_of_one_file_or_folder_stays_what_it_is(name: str) -> None:
 
 def test_ranges_in_braces_name_shards_in_order() -> None:
     assert shards("s3://a/t-{08..11}.tar") == [f"s3://a/t-{number}.tar" for number in ("08", "09", "10", "11")]
+    assert shards("s3://a/t-{11..08}.tar") == [f"s3://a/t-{number}.tar" for number in ("11", "10", "09", "08")]
     assert shards("s3://{a,b}/{0..1}.tar") == ["s3://a/0.tar", "s3://a/1.tar", "s3://b/0.tar", "s3://b/1.tar"]
 
 
@@ -433,6 +449,135 @@ def test_a_shard_that_is_cut_off_stops_the_first_window_and_not_the_others(tmp_p
     assert "1 shard of 4 could not be read to the end: train-2.tar (" in line
     with pytest.raises(DataError, match=r"the shard train-2.tar cannot be read \(.*\); repair it, or take it away"):
         read(tars, window=48)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_a_damaged_header_in_the_middle_is_no_end(tmp_path: Path, packed: bool) -> None:
+    draw_tars(tmp_path, 4, 12)
+    with tarfile.open(tmp_path / "train-2.tar") as tar:
+        place = tar.getmembers()[10].offset
+    content = bytearray((tmp_path / "train-2.tar").read_bytes())
+    content[place : place + 100] = b"\xff" * 100
+    (tmp_path / "train-2.tar").write_bytes(content)
+    if packed:
+        for path in tmp_path.glob("*.tar"):
+            path.with_suffix(".tar.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+    with pytest.raises(DataError, match=r"the shard train-2.tar\S* cannot be read \(ReadError: bad checksum\); repair"):
+        read(f"{tmp_path}/train-*.tar{'.gz' * packed}", window=48)
+
+
+def test_a_packed_shard_that_is_cut_off_is_noticed(tmp_path: Path) -> None:
+    draw_tars(tmp_path, 2, 12)
+    with tarfile.open(tmp_path / "train-1.tar") as tar:
+        place = tar.getmembers()[10].offset
+    for path in tmp_path.glob("*.tar"):
+        content = path.read_bytes()[: place if "1" in path.name else None]
+        path.with_suffix(".tar.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(DataError, match=r"the shard train-1.tar.gz cannot be read \(it is cut off\)"):
+        read(f"{tmp_path}/train-*.tar.gz", window=48)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_tars_that_were_joined_are_read_to_the_end(tmp_path: Path, place: int) -> None:
+    draw_tars(tmp_path, 3, 12)
+    with (tmp_path / f"train-{place}.tar").open("ab") as file:
+        file.write((tmp_path / "train-2.tar").read_bytes())
+    (tmp_path / "train-2.tar").unlink()
+    splits = read(f"{tmp_path}/train-*.tar", window=48)
+    assert len(splits.train) + len(splits.val) == 36
+
+
+@pytest.mark.parametrize("shard", [0, 2])
+def test_pictures_of_all_endings_are_one_column_in_every_shard(tmp_path: Path, shard: int) -> None:
+    tars = draw_tars(tmp_path, 4, 12)
+    path = tmp_path / f"train-{shard}.tar"
+    named = {
+        name.replace(".jpg", ".jpeg") if place % 4 == 0 else name: content
+        for place, (name, content) in enumerate(files_in(path).items())
+    }
+    write_tar(path, named)
+    splits = read(tars, window=48)
+    assert len(splits.train) + len(splits.val) == 48
+
+
+@pytest.mark.parametrize("shard", [0, 2])
+def test_what_is_odd_in_a_shard_is_taken_alike_in_the_first_and_in_later_ones(tmp_path: Path, shard: int) -> None:
+    tars = draw_tars(tmp_path, 4, 12)
+    path = tmp_path / f"train-{shard}.tar"
+    files = files_in(path)
+    del files[next(name for name in files if name.endswith(".json"))]
+    write_tar(path, {"._00000.jpg": b"x", "README.md": b"About these", **files})
+    splits = read(tars, window=60)
+    assert len(splits.train) + len(splits.val) == 47
+    notes = "\n".join(splits.notes)
+    assert f"left out 1 row of train-*.tar with no picture: train-{shard}.tar:README" in notes
+    assert f"with no label: train-{shard}.tar:README, train-{shard}.tar:000{12 * shard:02}" in notes
+
+
+@pytest.mark.parametrize("shard", [0, 2])
+def test_an_empty_shard_is_counted(tmp_path: Path, shard: int) -> None:
+    tars = draw_tars(tmp_path, 4, 12)
+    write_tar(tmp_path / f"train-{shard}.tar", {})
+    splits = read(tars, window=60)
+    assert len(splits.train) + len(splits.val) == 36
+    assert f"1 shard of 4 without an example: train-{shard}.tar" in splits.notes
+    stream = read(tars, window=12).stream
+    for epoch in range(1, 7):
+        stream.window(epoch, 0, 1, False)
+    assert f"1 shard of 4 without an example: train-{shard}.tar" in stream.summary()
+
+
+def test_labels_in_cls_may_be_names(tmp_path: Path) -> None:
+    tars = draw_tars(tmp_path, 2, 12)
+    for path in tmp_path.glob("*.tar"):
+        labels = {"json": "cls", "jpg": "jpg"}
+        named = {f"{name[:6]}{labels[name[6:]]}": content for name, content in files_in(path).items()}
+        texts = {
+            name: json.loads(content)["label"].encode() + b"\n" for name, content in named.items() if "cls" in name
+        }
+        write_tar(path, named | texts)
+    assert read(tars, window=30).train.labels == ("blue", "green", "red")
+
+
+def test_a_file_that_is_not_what_its_ending_says_is_named(tmp_path: Path) -> None:
+    tars = draw_tars(tmp_path, 2, 12)
+    write_tar(tmp_path / "train-0.tar", files_in(tmp_path / "train-0.tar") | {"00001.json": b"{oops"})
+    with pytest.raises(DataError, match=r"the shard \S*train-0.tar cannot be read \(00001.json is not what its ending"):
+        read(tars)
+
+
+def test_a_first_window_that_is_too_small_is_told_from_the_data(tmp_path: Path) -> None:
+    for shard, label in enumerate(["blue", "green"]):
+        draw_tar(tmp_path / f"train-{shard}.tar", 12, 12 * shard, (label,))
+    hint = r"; that is the first window \(%d examples?\) alone: take a larger one \(--window\)$"
+    draw_tar(tmp_path / "val.tar", 4, 90, ("blue", "green", "red"))
+    draw_tar(tmp_path / "odd-0.tar", 12, 0, ("blue", "green"))
+    with pytest.raises(DataError, match="one label only, blue; two or more are needed" + hint % 3):
+        read(f"{tmp_path}/train-{{0,0}}.tar", window=3)
+    with pytest.raises(DataError, match="1 label that training did not know: red.*" + hint % 9):
+        read(f"{tmp_path}/odd-[0].tar", f"{tmp_path}/va[l].tar", window=9)
+
+
+def test_one_shard_by_its_plain_name_is_told_how_to_be_one(tmp_path: Path) -> None:
+    files = files_in(draw_tar(tmp_path / "drawn.tar", 12))
+    texts = {name[:6] + "txt": json.loads(files[name])["label"].encode() for name in files if "json" in name}
+    pictures = {name: files[name] for name in files if "jpg" in name}
+    write_tar(tmp_path / "train-0.tar", dict(sorted((pictures | texts).items())))
+    with pytest.raises(DataError, match=r"train-0.tar holds 12 pictures but no folders for labels") as caught:
+        read(tmp_path / "train-0.tar")
+    assert str(caught.value).startswith(f"{tmp_path}/train-0.tar ")
+    named = f"{tmp_path}/train-[0].tar"
+    assert str(caught.value).endswith(f"; or read it as a shard of webdataset: '{named}'")
+    assert len(read(named).train) > 0
+
+
+def test_copies_in_shards_are_told_to_the_byte(tmp_path: Path) -> None:
+    tars = draw_tars(tmp_path, 2, 12)
+    files = files_in(tmp_path / "train-0.tar")
+    write_tar(tmp_path / "train-1.tar", {f"1{name}": content for name, content in files.items()})
+    notes = "\n".join(read(tars, window=30).notes)
+    assert "12 pictures of 24 for training repeat others with the same label, 12 of them byte for byte" in notes
 
 
 def test_a_picture_that_cannot_be_read_later_is_named_at_the_end(
