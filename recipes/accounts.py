@@ -171,8 +171,35 @@ def metered(fit: Callable[P, T]) -> Callable[P, T]:
         finally:
             _meter.reset(before)
             meter.stop()
+            if (spent := _costs.get()) is not None:
+                spent.append(meter.cost())
 
     return with_meter
+
+
+# What each fit has cost that has ended, where somebody asks, those included that failed and have no account.
+_costs: ContextVar[list[Cost] | None] = ContextVar("costs", default=None)
+
+
+@contextmanager
+def costs(found: list[Cost]) -> Iterator[None]:
+    """Collect what each fit inside costs, however it ends."""
+    before = _costs.set(found)
+    try:
+        yield
+    finally:
+        _costs.reset(before)
+
+
+def check() -> None:
+    """Refuse what the environment variables say where it cannot be, before several fits would each find it.
+
+    Raises:
+        OptionError: a variable has no such value, or its package is not installed.
+    """
+    core_watts()
+    intensity()
+    _tracker(start=False)
 
 
 @contextmanager
@@ -223,23 +250,22 @@ def spent_wh() -> float:
     return meter.energy_wh() if meter else 0.0
 
 
-def finished(history: History, preset: Preset, earlier: bytes | None = None) -> Account:
+def finished(history: History, preset: Preset, earlier: bytes | None = None, others: Sequence[Account] = ()) -> Account:
     """What the run has cost until now.
 
     Args:
         history: what happened in training.
         preset: the settings; its epochs are those of the plain recipe.
         earlier: the account of the run that this one went on with, where it was stopped and saved.
+        others: those of the run's other processes.
 
     Raises:
         ModelError: the earlier account is damaged.
     """
     meter = _meter.get() or Meter()
-    account, before = meter.account(history, preset), opened(earlier)
+    account, before = together([meter.account(history, preset), *others]), opened(earlier)
     if before is not None:
-        figures: dict[str, Any] = {name: getattr(account, name) + getattr(before, name) for name in _SUMS}
-        parts = {name: account.parts.get(name, 0.0) + spent for name, spent in before.parts.items()}
-        account = dataclasses.replace(account, **figures, parts={**account.parts, **parts})
+        account = _continued(before, account)
     if (lost := len(history.epochs) - account.epochs) > 0:
         assumed = f"{account.assumed}; {lost} of {len(history.epochs)} epochs ran before a kill and are not counted"
         account = dataclasses.replace(account, assumed=assumed)
@@ -248,6 +274,25 @@ def finished(history: History, preset: Preset, earlier: bytes | None = None) -> 
 
 # What adds up over the calls of a run that was stopped and taken up again.
 _SUMS = ("seconds", "epochs", "examples", "cpu_seconds", "energy_wh", "co2e_g")
+
+
+def _continued(before: Account, now: Account) -> Account:
+    """One account of a run that was stopped and of the call that went on with it."""
+    figures: dict[str, Any] = {name: getattr(now, name) + getattr(before, name) for name in _SUMS}
+    parts = {name: now.parts.get(name, 0.0) + before.parts.get(name, 0.0) for name in {**before.parts, **now.parts}}
+    for name in ("peak_memory", "peak_gpu_memory"):
+        figures[name] = max(getattr(before, name) or 0, getattr(now, name) or 0) or None
+    if (before.intensity, before.country) != (now.intensity, now.country):
+        mean = 1000 * figures["co2e_g"] / figures["energy_wh"] if figures["energy_wh"] else now.intensity
+        figures |= {"intensity": mean, "country": ""}
+    saved = {one.by: one for one in before.saved}
+    for one in now.saved:
+        first = saved.get(one.by, dataclasses.replace(one, seconds=0.0, energy_wh=0.0))
+        seconds, energy = first.seconds + one.seconds, first.energy_wh + one.energy_wh
+        saved[one.by] = dataclasses.replace(one, seconds=seconds, energy_wh=energy)
+    learning = parts.get("head", 0.0) + parts.get("training", 0.0)
+    figures["examples_per_second"] = round(figures["examples"] / learning, 1) if learning else 0.0
+    return dataclasses.replace(now, **figures, parts=parts, saved=tuple(saved.values()))
 
 
 def together(accounts: Sequence[Account]) -> Account:
@@ -265,6 +310,35 @@ def together(accounts: Sequence[Account]) -> Account:
     figures["saved"] = tuple(dataclasses.replace(one, energy_wh=one.energy_wh * scale) for one in accounts[0].saved)
     figures["assumed"] = f"{accounts[0].assumed}, in the first of {len(accounts)} processes"
     return dataclasses.replace(accounts[0], seconds=max(one.seconds for one in accounts), **figures)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one fit took, or several did.
+
+    Args:
+        seconds: how long.
+        energy_wh: watt hours, as the accounts of the fits have them.
+        co2e_g: grams of CO2e.
+    """
+
+    seconds: float = 0.0
+    energy_wh: float = 0.0
+    co2e_g: float = 0.0
+
+    @staticmethod
+    def total(costs: Sequence[Cost]) -> Cost:
+        """The sum of several."""
+        return Cost(
+            round(sum(one.seconds for one in costs), 1),
+            sum(one.energy_wh for one in costs),
+            sum(one.co2e_g for one in costs),
+        )
+
+    def line(self, what: str) -> str:
+        """The sum in one line, for people."""
+        figures = f"{_short(self.energy_wh)} Wh, {_short(self.co2e_g)} g CO2e (estimated)"
+        return f"cost of {what}: {figures}, {_short(self.seconds)} s"
 
 
 @dataclass(frozen=True)
@@ -292,7 +366,7 @@ class Account:
         seconds: from the call of `fit` until the model was ready to be saved.
         parts: seconds of each part: reading, preparing (precision, batch size, learning rate), head (the last layer),
             training, validation, scoring (of the finished model), and other (libraries, a new network, drawings).
-        epochs: epochs of this call.
+        epochs: epochs that were trained.
         examples: how many examples the network looked at in order to learn; an epoch counts each once.
         examples_per_second: those, in the time for head and training.
         cpu_seconds: processor time of the process and of the readers that it started; of all cores together.
@@ -301,8 +375,8 @@ class Account:
         peak_gpu_memory: the most that torch held on the GPU, in bytes; None without one.
         energy_wh: watt hours, without cooling (a PUE of 1) and without what idle parts of the machine take.
         co2e_g: grams of CO2e.
-        intensity: grams of CO2e for a kWh.
-        country: whose electricity that is, or world.
+        intensity: grams of CO2e for a kWh; their mean, where a run went on elsewhere.
+        country: whose electricity that is, or world; empty where a run went on elsewhere.
         method: estimated, or CodeCarbon with its version.
         assumed: what the energy was computed from, in words.
         saved: what early stopping, precision and the cache saved.
@@ -336,9 +410,10 @@ class Account:
         seen = (
             f"; {self.examples:,} {things} seen, {_short(self.examples_per_second)} a second" if self.examples else ""
         )
+        country = f" ({self.country})" if self.country else ""
         return (
             f"cost: {_short(self.energy_wh)} Wh ({self.method}: {self.assumed}), {_short(self.co2e_g)} g CO2e at "
-            f"{self.intensity:.0f} g/kWh ({self.country}){seen}{memory}"
+            f"{self.intensity:.0f} g/kWh{country}{seen}{memory}"
         )
 
     def savings(self) -> str:
@@ -377,6 +452,7 @@ class Meter:
         self.cpu_began = _cpu_seconds()
         self.now, self.parts, self.device = "other", dict[str, float](), "cpu"
         self.examples = self.epochs = 0
+        self.energy: float | None = None  # of the account, once there is one
         self.looked = self.found = 0.0
         self.steps: dict[str, float] = {}
 
@@ -407,6 +483,7 @@ class Meter:
         method, assumed = "estimated", f"{busy}, {self.words}{gpu_words}"
         if (measured := self.stop()) is not None:
             energy, method, assumed = measured
+        self.energy = energy
         learning = self.parts.get("head", 0.0) + self.parts.get("training", 0.0)
         return Account(
             seconds=round(seconds, 3),
@@ -426,6 +503,16 @@ class Meter:
             assumed=assumed,
             saved=tuple(self._savings(history, preset, energy / max(seconds, 1e-9))),
         )
+
+    def cost(self) -> Cost:
+        """What the fit took, whether or not it came to an account."""
+        energy = self.energy
+        if energy is None:
+            gpu_watts = 0.0
+            with suppress(RuntimeError):  # what ended the fit may have been the GPU
+                gpu_watts = _gpu_watts()[0] if self.device == "cuda" else 0.0
+            energy = self.energy_wh(gpu_watts)
+        return Cost(sum(self.parts.values()), energy, energy * self.intensity / 1000)
 
     def _savings(self, history: History, preset: Preset, wh_per_second: float) -> Iterator[Saving]:
         """What was not spent, each by itself; together they would be more, because one epoch saved is saved twice."""
@@ -451,7 +538,7 @@ class Meter:
         tracker, self.tracker = self.tracker, None
         if tracker is None or tracker.stop() is None:
             return None
-        sources = ", ".join(str(item).rstrip("()") for item in tracker._conf.get("hardware", ()))
+        sources = ", ".join(str(item).removesuffix("()") for item in tracker._conf.get("hardware", ()))
         version = tracker._conf.get("codecarbon_version", "")
         return 1000 * float(tracker.final_emissions_data.energy_consumed), f"CodeCarbon {version}", sources
 
@@ -511,8 +598,13 @@ def _countries_of_codecarbon() -> dict[str, Any]:
     return found
 
 
-def _tracker(country: str, grams: float) -> Any:
+def _tracker(country: str = "world", grams: float = _WORLD, start: bool = True) -> Any:
     """CodeCarbon where it is asked for, started, and kept from the network and from writing files of its own.
+
+    Args:
+        country: whose electricity is used.
+        grams: CO2e for a kWh.
+        start: False only checks that it could be.
 
     Raises:
         OptionError: it is not installed, or RECIPES_ENERGY asks for something else.
@@ -530,6 +622,8 @@ def _tracker(country: str, grams: float) -> Any:
         raise OptionError(
             "RECIPES_ENERGY=codecarbon needs a package that is not installed: pip install 'torch-recipes[energy]'"
         ) from error
+    if not start:
+        return None
     # What is given here comes over the user's configuration, which may name an API, a file or a token.
     tracker = OfflineEmissionsTracker(
         country_iso_code=country.partition(",")[0].upper() if country[:5] != "world" else "USA",

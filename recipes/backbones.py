@@ -41,6 +41,10 @@ _ALLOWED = frozenset(
 )
 
 
+# What timm tells of pretrained weights that is as true of a model which began with them.
+_OF_WEIGHTS = ("license", "tag")
+
+
 @dataclass(frozen=True)
 class Figures:
     """How a network's pretrained weights want their pictures: side in pixels, and normalisation as shares of 255."""
@@ -207,6 +211,8 @@ def _timm(name: str, labels: int, pretrained: bool, weights: str | None, size: i
         crop_pct=config.crop_pct,
     )
     settings = {"library": "timm", "architecture": architecture, "args": _plain(kept)}
+    if pretrained and weights is None:  # new weights, and those of any file, are not under the licence of timm's
+        settings |= {key: value for key in _OF_WEIGHTS if isinstance(value := getattr(config, key), str)}
     return ImageNetwork(body, figures.mean, figures.std, settings), figures
 
 
@@ -551,9 +557,10 @@ def timm_config(network: Network, labels: tuple[str, ...], **figures: Any) -> di
     """
     if network.config["library"] != "timm":
         return None
-    kept = ("classifier", "first_conv", "fixed_input_size", "license", "tag", "pool_size", "min_input_size")
+    kept = ("classifier", "first_conv", "fixed_input_size", "pool_size", "min_input_size")
     source: dict[str, Any] = network.body.pretrained_cfg  # type: ignore[assignment]
     pretrained = {key: source[key] for key in kept if source.get(key) is not None}
+    pretrained |= {key: network.config[key] for key in _OF_WEIGHTS if isinstance(network.config.get(key), str)}
     return {
         "architecture": network.config["architecture"],
         "num_classes": len(labels),

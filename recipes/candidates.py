@@ -7,7 +7,7 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from recipes.errors import OptionError
+from recipes.errors import OptionError, RecipesError
 from recipes.examples import Splits
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def read(task: Task, data: Any, val: Any, preset: Preset) -> Splits:
     """The examples that all fits share; no backbone changes how they are read."""
     reading = task.reading(preset)
     return data.again(val, reading) if isinstance(data, Splits) else task.read(data, val, reading)
+
+
+def in_one_line(error: Exception) -> str:
+    """Why something failed: the words of an error of ours, type and words of any other."""
+    words = str(error) if isinstance(error, RecipesError) else f"{type(error).__name__}: {error}"
+    return " ".join(words.split()).rstrip(": ")
 
 
 def give_back_memory() -> None:

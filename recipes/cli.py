@@ -26,7 +26,7 @@ import recipes
 from recipes import artifact, ranks
 from recipes.catalog import TASKS, task_class
 from recipes.display import counted, listed, say
-from recipes.errors import DataError, OptionError, OutputError, RecipesError, did_you_mean, printable
+from recipes.errors import DataError, OptionError, OutputError, RecipesError, StoppedError, did_you_mean, printable
 from recipes.presets import PRESETS, in_words
 from recipes.results import plain_cell, shown
 
@@ -75,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say(f"error: {error}", always=not error.agreed)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("stopped")
-        return 128 + signal.SIGINT
+        return _signal_code(error.signal if isinstance(error, StoppedError) else "SIGINT")
     except BrokenPipeError:  # the program that reads from us has ended, as `head` does
         _close_stdout()
         return 128 + 13
@@ -185,6 +185,8 @@ def _compare(words: list[str]) -> int:
     else:
         comparison.show(sys.stdout)
     failed = [row for row in comparison.rows if row.error is not None]
+    if comparison.stopped:
+        return _signal_code(comparison.stopped)
     return 0 if not failed else 1 if comparison.best else 2
 
 
@@ -343,9 +345,14 @@ def _evaluate(words: list[str]) -> int:
         print(json.dumps(evaluation.to_dict(), indent=2))  # noqa: T201
     else:
         evaluation.show(f"{evaluation.examples:,} examples", sys.stdout)
-    if evaluation.unreadable:
-        say(f"{len(evaluation.unreadable)} files could not be read: {listed(evaluation.unreadable)}")
-    return 1 if evaluation.unreadable else 0
+    return _unreadable_code(evaluation.unreadable)
+
+
+def _unreadable_code(names: Sequence[str]) -> int:
+    """1 where files could not be read, after they have been named."""
+    if names:
+        say(f"{counted(len(names), 'file')} could not be read: {listed(names)}")
+    return 1 if names else 0
 
 
 # Options of tasks that say how data are read.
@@ -412,7 +419,7 @@ def _quantize(words: list[str]) -> int:
     )
     say(report.line())
     say(f"saved to {printable(asked['out'])}; next: recipes predict {shlex.quote(printable(asked['out']))} PICTURE")
-    return 0
+    return _unreadable_code(report.unreadable)
 
 
 def _tasks(words: list[str]) -> int:

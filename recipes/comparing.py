@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from recipes import presets
-from recipes.candidates import give_back_memory, read, split_names, with_backbone
-from recipes.display import console, say, table
-from recipes.errors import DataError, OptionError, RecipesError, printable
+from recipes import accounts, presets
+from recipes.accounts import Cost
+from recipes.candidates import give_back_memory, in_one_line, read, split_names, with_backbone
+from recipes.display import console, counted, say, table
+from recipes.errors import DataError, OptionError, StoppedError, printable
 from recipes.presets import Preset
 from recipes.results import plain_cell, shown
 
@@ -74,6 +75,8 @@ class Comparison:
         by: what they are ranked by: score or latency.
         machine: what the figures were measured on.
         rows: the backbones.
+        stopped: the signal that ended the comparison before all backbones had their turn, such as SIGINT, or None.
+        cost: seconds, energy and CO2e of all fits.
     """
 
     task: str
@@ -81,6 +84,8 @@ class Comparison:
     by: str
     machine: Mapping[str, Any]
     rows: list[Compared]
+    stopped: str | None = None
+    cost: Cost = field(default_factory=Cost)
 
     @property
     def best(self) -> str | None:
@@ -142,9 +147,11 @@ def compare(
     if by not in ("score", "latency"):
         raise OptionError(f"by is score or latency, found {printable(repr(by), 40)}")
     presets.find(preset, settings, task.presets)  # what no preset has is refused once, and not by each backbone
+    accounts.check()
     splits: Splits | None = None
     rows: list[Compared] = []
-    score, less = task.decisive, False
+    score, less, stopped = task.decisive, False, None
+    costs: list[Cost] = []
     for place, name in enumerate(names, 1):
         one = None
         try:
@@ -153,25 +160,35 @@ def compare(
             one.check(data, chosen)  # a backbone that does not exist is told before the data are read
             if splits is None or splits.reading != one.reading(chosen):
                 splits = _read(one, data, val, chosen)
-            row = _fitted(one, name, splits, chosen)
+            with accounts.costs(costs):
+                row = _fitted(one, name, splits, chosen)
             score, less = one.decisive, one.less_is_better
             row = _measured(one, row, splits.val.inputs[:_IN_BATCHES])
         except DataError:  # another backbone would not help
             raise
+        except KeyboardInterrupt as error:
+            stopped = error.signal if isinstance(error, StoppedError) else "SIGINT"
+            if not rows:
+                raise
+            break
         except Exception as error:  # each library refuses in its own way, and the others still run
-            reason = str(error) if isinstance(error, RecipesError) else f"{type(error).__name__}: {error}"
-            row = Compared(name, error=" ".join(reason.split()))
+            row = Compared(name, error=in_one_line(error))
         one = None
         give_back_memory()
         rows.append(row)
         if not quiet:
             say(f"{place}/{len(names)}  {printable(name)}  {_told(row, score)}")
+    cost = Cost.total(costs)
+    if not quiet and costs:
+        say(cost.line(counted(len(costs), "fit")))
+    if stopped and not quiet:
+        say(f"stopped by {stopped} after {len(rows)} of {counted(len(names), 'backbone')}")
     sign = 1 if less else -1
     if by == "score":
         rows.sort(key=lambda row: (row.error is not None, sign * (row.score or 0.0), row.latency_ms or 0.0))
     else:
         rows.sort(key=lambda row: (row.error is not None, row.latency_ms or 0.0))
-    return Comparison(task.command, score, by, _machine(), rows)
+    return Comparison(task.command, score, by, _machine(), rows, stopped, cost)
 
 
 def _told(row: Compared, score: str) -> str:
@@ -200,7 +217,7 @@ def _fitted(task: Task, name: str, splits: Splits, preset: Preset) -> Compared:
     assert task.history is not None
     assert task.network is not None
     if task.history.stopped:
-        raise KeyboardInterrupt
+        raise StoppedError(task.history.stopped)
     weights = task.network.native_state().values()
     return Compared(
         name,

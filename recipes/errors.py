@@ -79,6 +79,14 @@ class NotFittedError(RecipesError):
     """The model has not been fitted yet."""
 
 
+class StoppedError(KeyboardInterrupt):
+    """A signal has ended the work before there was anything to keep; `signal` is its name, such as SIGTERM."""
+
+    def __init__(self, signal: str) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
 def printable(name: str | os.PathLike[str], most: int = 200) -> str:
     """A name with nothing in it that could act on a terminal: control characters and odd bytes are written out.
 

@@ -192,11 +192,16 @@ class Splits:
             return self.sources
         return self.file_prints()
 
-    def file_prints(self) -> dict[str, str]:
-        """Size and CRC-32 of each file that an example is read from; of many files the size alone."""
+    def file_prints(self, gone: bool = False) -> dict[str, str]:
+        """Size and CRC-32 of each file that an example is read from; of many files the size alone.
+
+        Args:
+            gone: leave out files that are gone.
+        """
         parts = self._parts().values()
         sources = [source for found in parts for source in (*found.inputs, *found.targets)]
         paths = list(dict.fromkeys(path for source in sources for path in _files(source)))
+        paths = [path for path in paths if os.path.exists(path)] if gone else paths
         prints = in_threads(fingerprint, paths) if len(paths) <= MANY else map(size_print, paths)
         return dict(zip(map(self.name, paths), prints, strict=True))
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recipes import presets
-from recipes.candidates import split_names
 from recipes.errors import OptionError, did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -119,7 +118,10 @@ def _asked(search: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(search, Mapping):
         return dict(search)
     found: dict[str, Any] = {}
-    for entry in split_names(search):
+    entries = [word.strip() for word in (search.split(",") if isinstance(search, str) else search)]
+    if entries != [""] and entries and not any(entries):
+        raise OptionError("search names no setting; leave it away to search those that suit the task")
+    for entry in filter(None, entries):
         name, equals, room = (word.strip() for word in entry.partition("="))
         if name in found:
             raise OptionError(f"search names {printable(name)!r} twice")
@@ -141,6 +143,10 @@ def _room(name: str, given: Any, preset: Preset, own: Mapping[str, Room]) -> Roo
         )
     if given is None and name in own:
         return own[name]
+    if isinstance(given, str) and "..." in given:  # `1e-5...1e-2` would go up to .1e-2
+        raise _no_room(
+            name, "a range has two dots, as in lr=1e-5..1e-2, and numbers begin with a digit, as in 0.1..0.5"
+        )
     if isinstance(given, str):
         given = tuple(given.split("..", 1)) if ".." in given else given.split("|")
     if not isinstance(given, (tuple, list)) or "" in given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import tempfile
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes import artifact
-from recipes.display import counted
+from recipes.display import counted, say
 from recipes.errors import DataError, OptionError, ShrinkingError, printable
 from recipes.results import shown
 
@@ -43,6 +44,7 @@ class Shrinking:
         scores: that score before and after.
         bytes: the size of the weights before and after.
         rates: pictures a second through the network alone, before and after, on this CPU: the best of five turns.
+        unreadable: the pictures that could not be read; they gave no range and no score.
     """
 
     examples: int
@@ -50,6 +52,7 @@ class Shrinking:
     scores: tuple[float, float]
     bytes: tuple[int, int]
     rates: tuple[float, float]
+    unreadable: tuple[str, ...] = ()
 
     @property
     def lost(self) -> float:
@@ -84,7 +87,7 @@ def quantize(
         overwrite: replace a model in `out`.
 
     Raises:
-        OptionError: it is no classifier of pictures, or the extra `onnx` is not installed.
+        OptionError: it is no classifier of pictures, the extra `onnx` is not installed, or `out` is the model itself.
         DataError: there are too few examples.
         OutputError: `out` holds other files or cannot be written.
         ShrinkingError: too much of the score would be lost; nothing was written.
@@ -97,13 +100,16 @@ def quantize(
     if not 0 <= most_lost <= 1:
         raise OptionError(f"most_lost={most_lost!r} cannot be: it is a share from 0 to 1, such as 0.01")
     _check_installed()
+    if task._folder is not None and os.path.realpath(os.path.expanduser(out)) == task._folder:
+        raise OptionError(f"{printable(out)} is the model itself, which stays as it is; choose another folder")
     artifact.check_output(out, overwrite)
     examples = task.read_labelled(data, codec.labels)
     order = np.random.default_rng(0).permutation(len(examples))
     number = min(_MOST_FOR_RANGES, len(order) // 4)
     if not number:
         raise DataError(f"4 examples at least are needed, and better 200; {printable(str(data))} has {len(order)}")
-    pixels = _pixels(task, [examples.inputs[place] for place in order[:number]])
+    lost: list[str] = []
+    pixels = _pixels(task, lost, [examples.inputs[place] for place in order[:number]])
     smaller = copy.copy(task)
     smaller.network = quantized(network, pixels)
     smaller._records = dict(task._records)
@@ -115,7 +121,15 @@ def quantize(
         (before.scores[task.decisive], after.scores[task.decisive]),
         (len(artifact.weights_bytes(network.native_state())), len(smaller.network.files[artifact.ONNX])),
         _rates(network, smaller.network, pixels[:_BATCH]),
+        tuple(dict.fromkeys([*before.unreadable, *lost])),
     )
+    if most_lost and report.examples * most_lost < 1 - 1e-9:
+        needed = math.ceil(1 / most_lost - 1e-9)
+        say(
+            f"note: one of {counted(report.examples, 'example')} weighs {100 / report.examples:.1f} points, and "
+            f"{100 * most_lost:g} may be lost, so this comparison says little; "
+            f"{needed + min(_MOST_FOR_RANGES, math.ceil(needed / 3)):,} examples would be enough"
+        )
     if report.lost > most_lost:
         raise ShrinkingError(
             f"{100 * report.lost:.1f} points of {report.score} would be lost, more than {100 * most_lost:g}; nothing "
@@ -178,14 +192,15 @@ def _check_installed() -> None:
         raise OptionError("quantizing needs onnx and onnxruntime: pip install 'torch-recipes[onnx]'") from error
 
 
-def _pixels(task: Task, sources: list[Any]) -> NDArray[np.uint8]:
-    """Pictures as the network takes them; those that cannot be read are left out, and said where they are scored."""
+def _pixels(task: Task, lost: list[str], sources: list[Any]) -> NDArray[np.uint8]:
+    """Pictures as the network takes them; `lost` gets the names of those that cannot be read."""
     from recipes.codec import encoded_batches
 
     codec, _ = task._fitted()
     found: list[Any] = []
     for rows in encoded_batches(codec, sources, _BATCH, -1, ahead=0):
         found += [array for _, array in rows if not isinstance(array, DataError)]
+        lost += [str(source) for source, array in rows if isinstance(array, DataError)]
     if not found:
         raise DataError("none of the examples that the ranges would come from can be read")
     return np.ascontiguousarray(codec.stacked(found))

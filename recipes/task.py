@@ -79,6 +79,7 @@ class Task(ABC):
         self._recipe: dict[str, Any] = {}
         self._records: dict[str, bytes] = {}  # files about the run, as they are saved with the model
         self._scores: dict[str, float] = {}
+        self._folder: str | None = None  # where the model was saved or opened
 
     @property
     def decisive(self) -> str:
@@ -478,7 +479,7 @@ class Task(ABC):
 
         Raises:
             NotFittedError: the task has neither been fitted nor loaded.
-            OptionError: it is no classifier of pictures, or a package is missing.
+            OptionError: it is no classifier of pictures, a package is missing, or `out` is this model's own folder.
             DataError: the data cannot be used.
             OutputError: `out` holds other files or cannot be written.
             ShrinkingError: too much of the score would be lost; nothing was written.
@@ -518,6 +519,7 @@ class Task(ABC):
         task.history = rebuilt(History, manifest["history"]) if manifest.get("history") else None
         task._scores = rebuilt(_Scores, {"values": manifest.get("scores") or {}}).values
         task._records = artifact.recorded(where)
+        task._folder = os.path.realpath(where)
         return task
 
     def lightning(
@@ -640,8 +642,8 @@ class Task(ABC):
             from recipes import contact_sheets
 
             self._records.update(contact_sheets.drawn(self, batches, evaluation))
-        account = accounts.finished(self.history, module.preset, earlier)
-        self._records[artifact.ACCOUNT] = accounts.together([account, *others]).json()
+        account = accounts.finished(self.history, module.preset, earlier, others)
+        self._records[artifact.ACCOUNT] = account.json()
         where = self._save(run, keep_checkpoint=self.history.stopped is not None) if run else None
         return evaluation, where
 
@@ -664,7 +666,9 @@ class Task(ABC):
         if config := self.library_config(codec, network):
             files[artifact.CONFIG] = artifact.json_bytes(config)
         files[artifact.MANIFEST] = artifact.json_bytes(manifest)
-        return artifact.write(folder, files, overwrite, keep=[artifact.CHECKPOINT] if keep_checkpoint else [])
+        where = artifact.write(folder, files, overwrite, keep=[artifact.CHECKPOINT] if keep_checkpoint else [])
+        self._folder = os.path.realpath(os.path.expanduser(where))
+        return where
 
     def _recorded_data(self) -> Any:
         """The path of the data that the model was fitted on, if they had one."""

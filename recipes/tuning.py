@@ -26,10 +26,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import recipes
-from recipes import artifact, presets
-from recipes.candidates import give_back_memory, read, split_names, with_backbone
+from recipes import accounts, artifact, presets
+from recipes.accounts import Cost
+from recipes.candidates import give_back_memory, in_one_line, read, split_names, with_backbone
 from recipes.display import console, counted, listed, say, table
-from recipes.errors import DataError, OptionError, OutputError, RecipesError, TrainingError, printable
+from recipes.errors import (
+    DataError,
+    ModelError,
+    OptionError,
+    OutputError,
+    RecipesError,
+    StoppedError,
+    TrainingError,
+    printable,
+)
 from recipes.examples import changed_files
 from recipes.presets import Preset
 from recipes.results import plain_cell, shown
@@ -73,6 +83,8 @@ class Trial:
         seconds: how long it took.
         settings: what is searched, with this trial's values.
         error: why it failed, or None.
+        energy_wh: what it took, by estimate; None of one that was killed.
+        co2e_g: grams of CO2e, likewise.
     """
 
     number: int
@@ -82,6 +94,8 @@ class Trial:
     seconds: float
     settings: Mapping[str, Any]
     error: str | None = None
+    energy_wh: float | None = None
+    co2e_g: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,15 +118,21 @@ class Tuning:
     recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
     stopped: str | None = None
 
+    @property
+    def cost(self) -> Cost:
+        """Seconds, energy and CO2e of all trials, those of earlier calls included."""
+        return Cost.total([Cost(one.seconds, one.energy_wh or 0.0, one.co2e_g or 0.0) for one in self.trials])
+
     def csv(self) -> str:
         """The trials as a table, one row each, as spreadsheets read it."""
         names = list(dict.fromkeys(name for trial in self.trials for name in trial.settings))
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["number", "state", self.score, "epochs", "seconds", *names, "error"])
+        writer.writerow(["number", "state", self.score, "epochs", "seconds", "energy_wh", "co2e_g", *names, "error"])
         for trial in self.trials:
             cells = [trial.settings.get(name) for name in names]
             figures = [trial.number, trial.state, trial.score, trial.epochs, trial.seconds]
+            figures += [None if cell is None else float(f"{cell:.4g}") for cell in (trial.energy_wh, trial.co2e_g)]
             # A number keeps all its digits: the recipe is made of them.
             words = [cell if isinstance(cell, float) else plain_cell("setting", cell) for cell in [*cells, trial.error]]
             writer.writerow([*figures, *words])
@@ -222,6 +242,7 @@ def tune(
     if time and not presets.seconds(time):
         raise OptionError(f"time={time!r} cannot be: it has a form such as 30s, 10m or 1h30m")
     _check_optuna()
+    accounts.check()
     plan = _plan(task, data, preset, split_names(backbones), search, settings)
     folder = _checked_folder(out)
     splits = read(plan.task, data, val, plan.preset)
@@ -319,17 +340,28 @@ def _opened(folder: Path, plan: Plan, splits: Splits) -> Study:
     else:
         for name in (artifact.SPLIT, artifact.FILES, STUDY):  # the last says that the others are there
             artifact.write_file(folder / name, files[name])
+    if (folder / TRIALS).exists():  # which is written after the first trial has been noted in the journal
+        journal = (folder / JOURNAL).read_bytes() if (folder / JOURNAL).exists() else None
+        if not journal or b"\n" not in journal:
+            raise _damaged(folder, JOURNAL, "is missing" if journal is None else "cannot be read")
     (folder / _LOCK).unlink(missing_ok=True)
     _cut_torn_line(folder / JOURNAL)
     with _quiet_optuna():
-        storage = JournalStorage(JournalFileBackend(os.fspath(folder / JOURNAL)))
-        # Scores that are errors come with a minus, so that more is always better.
-        return optuna.create_study(storage=storage, study_name="study", direction="maximize", load_if_exists=True)
+        try:
+            storage = JournalStorage(JournalFileBackend(os.fspath(folder / JOURNAL)))
+            # Scores that are errors come with a minus, so that more is always better.
+            return optuna.create_study(storage=storage, study_name="study", direction="maximize", load_if_exists=True)
+        except OSError:
+            raise
+        except Exception as error:  # whatever Optuna stumbles over in a line that it has not written
+            raise _damaged(folder, JOURNAL, f"cannot be read ({in_one_line(error)})") from error
 
 
 def _compare(folder: Path, plan: Plan, files: Mapping[str, bytes]) -> None:
     """Refuse to go on with another study than the one that began, and say what differs."""
-    before, now, where = artifact.read_json(folder, STUDY), plan.record(), printable(folder)
+    before, now, where = _kept(folder, STUDY), plan.record(), printable(folder)
+    if not isinstance(before.get("task"), str):
+        raise _damaged(folder, STUDY, "does not tell its task")
     way_on = "give the same, or begin another study in another folder"
     if before.get("task") != now["task"]:
         raise OptionError(f"the study in {where} is of {printable(str(before.get('task')), 40)}, not {now['task']}")
@@ -345,15 +377,36 @@ def _compare(folder: Path, plan: Plan, files: Mapping[str, bytes]) -> None:
                 raise OptionError(
                     f"the study in {where} had {name}={_told(old[name])}, not {_told(new[name])}; {way_on}"
                 )
-    then = artifact.fingerprints(folder)
-    if changed := changed_files(then, json.loads(files[artifact.FILES])):
+    if changed := changed_files(_kept(folder, artifact.FILES), json.loads(files[artifact.FILES])):
         raise DataError(f"the data is not what the study in {where} began with ({changed}); begin another study")
-    if (folder / artifact.SPLIT).read_bytes() != files[artifact.SPLIT]:
+    if _kept(folder, artifact.SPLIT) != json.loads(files[artifact.SPLIT]):
         raise DataError(f"the split is not the one that the study in {where} began with; begin another study")
 
 
+def _kept(folder: Path, name: str) -> dict[str, Any]:
+    """What a file of a study holds.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        return artifact.read_json(folder, name)
+    except ModelError as error:
+        gone = isinstance(error.__cause__, FileNotFoundError)
+        raise _damaged(folder, name, "is missing" if gone else "cannot be read") from error
+
+
+def _damaged(folder: Path, name: str, problem: str) -> ModelError:
+    return ModelError(
+        f"the study is damaged: {printable(folder / name)} {problem}; begin another study in another folder"
+    )
+
+
 def _told(value: Any) -> str:
-    return str(Span(**value)) if isinstance(value, dict) else printable(repr(value), 100)
+    spans = {item.name for item in dataclasses.fields(Span)}
+    if isinstance(value, dict) and value.keys() == spans:
+        return str(Span(**value))
+    return printable(repr(value), 100)
 
 
 def _cut_torn_line(journal: Path) -> None:
@@ -458,13 +511,14 @@ class _Search:
         self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _goal(self, number: int) -> int:
-        """How many trials there shall be: those of the call that was not finished, or so many more."""
+        """How many trials there shall be: so many, or so many more where there are as many already."""
         before, done = self.study.user_attrs, len(self._counted())
         if before.get("trials") == number and done < before["goal"]:
             return int(before["goal"])
-        self.study.set_user_attr("goal", done + number)
+        goal = number if done < number else done + number
+        self.study.set_user_attr("goal", goal)
         self.study.set_user_attr("trials", number)
-        return done + number
+        return goal
 
     def _one_more(self, goal: int) -> None:
         import optuna
@@ -479,26 +533,38 @@ class _Search:
         trial = self.study.ask({name: _distribution(room) for name, room in self.plan.space.items()})
         began = clock.perf_counter()
         try:
-            value = self._fitted(trial)
-            trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
+            costs: list[Cost] = []
+            try:
+                with accounts.costs(costs):
+                    value = self._fitted(trial)
+            finally:
+                self._note(trial, clock.perf_counter() - began, Cost.total(costs))
             self.study.tell(trial, value)
         except optuna.TrialPruned:
-            trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
             self.study.tell(trial, state=TrialState.PRUNED)
-        except RecipesError as error:
-            if isinstance(error, DataError):  # which no other settings would help
-                self._give_up(self.study.trials[trial.number])
-                raise
-            trial.set_user_attr("seconds", round(clock.perf_counter() - began, 1))
-            trial.set_user_attr("error", str(error))
-            self.study.tell(trial, state=TrialState.FAIL)
         except (_Stopped, KeyboardInterrupt):
             self._give_up(self.study.trials[trial.number])
             raise
+        except Exception as error:  # each library refuses in its own way, and other settings may suit it
+            before, whole = self.splits.fingerprints, self.splits.sources is not None
+            changed = "" if whole else changed_files(before, self.splits.file_prints(gone=True))
+            if changed or isinstance(error, DataError):  # which no other settings would help
+                self._give_up(self.study.trials[trial.number])
+                if changed:
+                    raise DataError(f"the data have changed while the study went on ({changed})") from error
+                raise
+            trial.set_user_attr("error", in_one_line(error))
+            self.study.tell(trial, state=TrialState.FAIL)
         finally:
             give_back_memory()
         tuning = self._written(None)
         self._say(_line(tuning, place, goal))
+
+    def _note(self, trial: Running, seconds: float, cost: Cost) -> None:
+        """Keep what a trial has cost, however it ended."""
+        trial.set_user_attr("seconds", round(seconds, 1))
+        trial.set_user_attr("energy_wh", cost.energy_wh)
+        trial.set_user_attr("co2e_g", cost.co2e_g)
 
     def _fitted(self, trial: Running) -> float:
         """Train with a trial's settings; the score, with a minus where it is an error."""
@@ -579,14 +645,17 @@ class _Search:
             kept.get("seconds", 0.0),
             kept.get("settings") or trial.params,
             kept.get("error"),
+            kept.get("energy_wh"),
+            kept.get("co2e_g"),
         )
 
     def _tell(self, tuning: Tuning) -> None:
         if tuning.stopped and tuning.best is None:
-            raise KeyboardInterrupt
+            raise StoppedError(tuning.stopped)
         if self.quiet:
             return
         tuning.show()
+        say(tuning.cost.line(counted(len(tuning.trials), "trial")))
         where = shlex.quote(printable(tuning.folder))
         if tuning.stopped:
             say(f"stopped by {tuning.stopped}; to go on with the study: the same command")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import socket
 import stat
@@ -120,8 +121,30 @@ def test_a_run_that_went_on_counts_what_it_cost_before_it_was_stopped() -> None:
     assert account.epochs == 6
     assert account.energy_wh > earlier.energy_wh
     assert sum(account.parts.values()) == pytest.approx(account.seconds, abs=0.01)
+    learning = account.parts["training"]
+    assert learning > earlier.parts["training"]
+    assert account.examples_per_second == pytest.approx(120 / learning, rel=0.01)
+    assert account.country == "world, 2023"
     killed = metered(History(epochs=[{"epoch": float(epoch)} for epoch in range(5)], best_epoch=5))
     assert "2 of 5 epochs ran before a kill and are not counted" in killed.assumed
+
+
+def test_a_run_that_went_on_elsewhere_tells_no_figure_of_one_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECIPES_COUNTRY", "FRA")
+    first = metered(History(precision="bf16"), Preset(epochs=0), epochs=0, looked=10.0, s32=0.3, sbf16=0.1)
+    large = 10**15
+    monkeypatch.setenv("RECIPES_COUNTRY", "POL")
+    account = metered(
+        History(), Preset(epochs=0), dataclasses.replace(first, peak_memory=large).json(), epochs=0, found=4.0
+    )
+    assert account.peak_memory == large
+    assert account.co2e_g == pytest.approx(account.energy_wh * account.intensity / 1000)
+    assert 56 < account.intensity < 662
+    assert account.country == ""
+    assert f"g CO2e at {account.intensity:.0f} g/kWh; " in account.line()
+    assert [one.by for one in account.saved] == ["bf16", "cache"]
+    again = metered(History(), Preset(epochs=0), account.json(), epochs=0, found=3.0)
+    assert [round(one.seconds) for one in again.saved] == [20, 7]
 
 
 def test_the_accounts_of_several_processes_are_one() -> None:
@@ -172,6 +195,11 @@ def test_a_setting_that_cannot_be_is_refused_before_any_work(
     monkeypatch.setenv(name, value)
     with pytest.raises(OptionError, match=words):
         ImageClassifier(**TINY).fit(photos, out=tmp_path / "m", **QUICK)
+    with pytest.raises(OptionError, match=words):
+        ImageClassifier(**TINY).compare(photos, backbones="test_resnet,test_efficientnet")
+    if importlib.util.find_spec("optuna"):
+        with pytest.raises(OptionError, match=words):
+            ImageClassifier(**TINY).tune(photos, out=tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 
@@ -230,6 +258,7 @@ def test_codecarbon_measures_without_network_and_without_files(
     monkeypatch.setenv("CODECARBON_ELECTRICITYMAPS_API_TOKEN", "x")
     account = metered(History())
     assert account.method.startswith("CodeCarbon 3")
+    assert account.assumed.count("(") == account.assumed.count(")")
     assert account.energy_wh > 0
     assert account.co2e_g == pytest.approx(account.energy_wh * account.intensity / 1000)
     assert account.country == (f"{country}, 2023" if country else "world, 2023")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 from conftest import TINY
 from drawn_encoders import draw_encoder
 
+import recipes
 from recipes import Comparison, ImageClassifier, ImageRegressor, Segmenter, TextClassifier
+from recipes.callbacks import EpochScores
 from recipes.cli import main
 from recipes.demo import draw_messages, draw_scenes
 from recipes.errors import DataError, OptionError
@@ -62,13 +66,58 @@ def test_a_folder_of_weights_can_be_compared_and_its_licence_is_told(photos: Pat
         values = json.loads(config.read_text())
         values["pretrained_cfg"]["license"] = licence
         config.write_text(json.dumps(values))
-    names = [f"local-dir:{tmp_path / name}" for name in ("silent", "told")]
+    new = json.loads((model.save(tmp_path / "new") / "config.json").read_text())["pretrained_cfg"]
+    assert not {"license", "tag"} & new.keys()  # timm's are those of weights that this one never had
+    names = [f"local-dir:{tmp_path / name}" for name in ("silent", "told", "new")]
     found = ImageClassifier(size=32).compare(photos, backbones=names, **QUICK)
-    assert [row.error for row in found.rows] == [None, None]
+    assert [row.error for row in found.rows] == [None] * 3
     assert {row.backbone.rpartition("/")[2]: row.licence for row in found.rows} == {
         "silent": "unknown",
         "told": "cc-by-nc-4.0",
+        "new": "unknown",
     }
+    task = ImageClassifier(backbone=names[1], size=32).fit(photos, preset="quick", **QUICK)
+    again = recipes.load(task.save(tmp_path / "once")).save(tmp_path / "twice")
+    assert json.loads((again / "config.json").read_text())["pretrained_cfg"]["license"] == "cc-by-nc-4.0"
+
+
+def stopping(monkeypatch: pytest.MonkeyPatch, fits: int, number: signal.Signals) -> None:
+    """Lets a signal arrive in the fit after so many."""
+    fit, done = ImageClassifier.fit, []
+
+    @functools.wraps(fit)
+    def stopped(self: Any, *arguments: Any, **settings: Any) -> Any:
+        done.append(self)
+        if len(done) <= fits:
+            return fit(self, *arguments, **settings)
+
+        def raised(_: int, scores: Any) -> None:
+            signal.raise_signal(number)
+
+        settings["callbacks"] = [EpochScores(raised)]
+        return fit(self, *arguments, **settings)
+
+    monkeypatch.setattr(ImageClassifier, "fit", stopped)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_the_rows_that_are_finished_and_tells_its_exit_code(
+    number: signal.Signals,
+    expected: int,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["compare", "image-classifier", str(photos), *FLAGS, "--preset=default", "--epochs=3", "--batch-size=8"]
+    words += ["--views=1", "--backbones", "test_resnet,test_efficientnet", "--format", "csv"]
+    stopping(monkeypatch, 1, number)
+    assert main(words) == expected
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["backbone"] for row in rows] == ["test_resnet"]
+    monkeypatch.undo()
+    stopping(monkeypatch, 0, number)
+    assert main(words) == expected
+    assert capsys.readouterr().out == ""
 
 
 def test_texts_are_compared_over_encoders_and_ngrams(tmp_path: Path) -> None:
@@ -129,6 +178,8 @@ def test_the_shell_gives_a_table_csv_and_json_and_says_by_its_exit_code_what_fai
     assert values["rows"][0]["recipe"]["epochs"] == 0
     assert values["rows"][0]["scores"]["accuracy"] == values["rows"][0]["score"]
     assert values["machine"]["threads"] >= 1
+    assert values["cost"]["energy_wh"] > 0
+    assert values["cost"]["co2e_g"] == pytest.approx(values["cost"]["energy_wh"] * 0.481)
     code, out = run("nothing, test_resnet", "csv")
     assert code == 1
     rows = list(csv.DictReader(io.StringIO(out)))

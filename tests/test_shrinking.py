@@ -141,6 +141,35 @@ def test_what_cannot_be_quantized_is_refused_before_anything_is_written(
     assert not (tmp_path / "small").exists()
 
 
+def test_the_model_itself_is_never_written_over(
+    model_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(model_folder, tmp_path / "own"))
+    (tmp_path / "link").symlink_to(own)
+    before = {path.name: path.read_bytes() for path in own.iterdir()}
+    for words in (["--out", str(own)], ["--out", str(tmp_path / "link"), "--overwrite"]):
+        assert cli.main(["quantize", str(own), str(photos), *words]) == 2
+        assert "is the model itself" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == before
+
+
+def test_pictures_that_cannot_be_read_are_named_and_few_pictures_say_little(
+    model_folder: Path, pictures: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = pictures(tmp_path / "data", 3)
+    for path in (data / "red").iterdir():
+        path.write_bytes(b"no picture")
+    assert cli.main(["quantize", str(model_folder), str(data), "--out", str(tmp_path / "small")]) == 1
+    said = capsys.readouterr().err
+    assert "3 files could not be read: " in said
+    for path in (data / "red").iterdir():
+        assert str(path) in said
+    assert "and 1 may be lost, so this comparison says little; 134 examples would be enough" in said
+    words = [str(model_folder), str(data), "--out", str(tmp_path / "other"), "--most-lost", "0.5"]
+    assert cli.main(["quantize", *words]) == 1
+    assert "says little" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
 def test_a_missing_package_is_one_line(
     missing: str, fitted: ImageClassifier, photos: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

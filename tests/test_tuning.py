@@ -23,9 +23,10 @@ from conftest import TINY, draw_pictures
 from drawn_encoders import draw_encoder
 
 from recipes import ImageClassifier, ImageRegressor, Segmenter, TextClassifier, Tuning
+from recipes.callbacks import EpochScores
 from recipes.cli import main
 from recipes.demo import draw_messages, draw_scenes
-from recipes.errors import DataError, OptionError, OutputError, RecipesError, TrainingError, WeightsError
+from recipes.errors import DataError, ModelError, OptionError, OutputError, RecipesError, TrainingError, WeightsError
 from recipes.presets import MASK_PRESETS, NGRAM_PRESETS, PRESETS, TEXT_PRESETS, Preset
 from recipes.rooms import Span, own_rooms, search_space
 from recipes.tuning import JOURNAL
@@ -119,7 +120,12 @@ def test_the_table_of_trials_has_all_of_them_with_exact_settings(study: Tuning) 
     text = (study.folder / "trials.csv").read_text("utf-8")
     assert text == study.csv()
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0]) == ["number", "state", "accuracy", "epochs", "seconds", "lr", "label_smoothing", "error"]
+    figures = ["number", "state", "accuracy", "epochs", "seconds", "energy_wh", "co2e_g"]
+    assert list(rows[0]) == [*figures, "lr", "label_smoothing", "error"]
+    energy = [float(row["energy_wh"]) for row in rows]  # of those that were pruned, too
+    assert min(energy) > 0
+    assert study.cost.energy_wh == pytest.approx(sum(energy), rel=1e-3)
+    assert study.cost.co2e_g == pytest.approx(sum(float(row["co2e_g"]) for row in rows), rel=1e-3)
     assert [float(row["lr"]) for row in rows] == [trial.settings["lr"] for trial in study.trials]
 
 
@@ -133,6 +139,7 @@ def test_what_is_shown_is_a_line_for_each_trial_and_a_table(
     assert "lr 2  label_smoothing 0.1" in lines[1]
     assert lines[2].startswith("trial 2/2  ")
     assert lines[3].startswith("the best of 2 trials (2 complete)")
+    assert lines[-2].startswith("cost of 2 trials: ")
     assert lines[-1].endswith("recipe.yaml --out MODEL")
     assert [line.split()[0] for line in lines[4:10]] == [
         "trial",
@@ -315,13 +322,28 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
         assert main(words) == 130
     assert "to go on with the study: the same command" in capsys.readouterr().err
     assert (tmp_path / "study" / "recipe.yaml").is_file()
+    words[words.index("--trials") + 1] = "4"  # which is how many there shall be, whatever was said before
     assert main(words) == 0
-    assert "1 of 3 trials are done" in capsys.readouterr().err
+    assert "1 of 4 trials are done" in capsys.readouterr().err
     rows = list(csv.DictReader(io.StringIO((tmp_path / "study" / "trials.csv").read_text())))
-    assert [row["state"] for row in rows] == ["complete", "stopped", "complete", "complete"]
+    assert [row["state"] for row in rows] == ["complete", "stopped", "complete", "complete", "complete"]
     assert [float(row["lr"]) for row in rows if row["state"] == "complete"] == [
-        trial.settings["lr"] for trial in study.trials[:3]
+        trial.settings["lr"] for trial in study.trials[:4]
     ]
+
+
+def test_sigterm_in_the_first_trial_has_an_exit_code_of_its_own(
+    messages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = TextClassifier.fit
+
+    @functools.wraps(fit)
+    def terminated(self: Any, *arguments: Any, **settings: Any) -> Any:
+        settings["callbacks"] = [EpochScores(lambda epoch, scores: signal.raise_signal(signal.SIGTERM))]
+        return fit(self, *arguments, **settings)
+
+    monkeypatch.setattr(TextClassifier, "fit", terminated)
+    assert main(["tune", "text-classifier", str(messages), "--out", str(tmp_path / "study"), *FLAGS]) == 143
 
 
 def test_ctrl_c_in_the_first_trial_leaves_a_study_to_begin_with(
@@ -342,12 +364,40 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(
         fits.append(self)
         if len(fits) == 2:
             raise TrainingError("memory ran out at batch_size=64")
+        if len(fits) == 3:
+            raise RuntimeError("shapes cannot be\nmultiplied")
+        if len(fits) == 4:
+            raise AssertionError
         return fit(self, *arguments, **settings)
 
     monkeypatch.setattr(TextClassifier, "fit", failing)
-    tuning = ngrams().tune(messages, out=tmp_path / "study", trials=3, **FAST)
-    assert [trial.state for trial in tuning.trials] == ["complete", "failed", "complete"]
-    assert tuning.trials[1].error == "memory ran out at batch_size=64"
+    tuning = ngrams().tune(messages, out=tmp_path / "study", trials=5, **FAST)
+    assert [trial.state for trial in tuning.trials] == ["complete", "failed", "failed", "failed", "complete"]
+    assert [trial.error for trial in tuning.trials if trial.error] == [
+        "memory ran out at batch_size=64",
+        "RuntimeError: shapes cannot be multiplied",
+        "AssertionError",
+    ]
+
+
+def test_a_file_that_goes_away_ends_the_study_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = draw_pictures(tmp_path / "photos", 4)
+    fit, fits = ImageClassifier.fit, []
+
+    @functools.wraps(fit)
+    def fit_after_a_loss(self: Any, *arguments: Any, **settings: Any) -> Any:
+        fits.append(self)
+        if len(fits) == 2:
+            (photos / "red" / "0.png").unlink()
+        return fit(self, *arguments, **settings)
+
+    monkeypatch.setattr(ImageClassifier, "fit", fit_after_a_loss)
+    words = ["--backbone=test_resnet", "--pretrained=false", "--size=32", "--epochs=1", "--workers=0", "--search=lr"]
+    assert main(["tune", "image-classifier", str(photos), "--out", str(tmp_path / "study"), *words]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "error: the data have changed while the study went on (1 file missing: red/0.png)"
 
 
 def test_when_the_first_trials_all_fail_the_study_ends(
@@ -409,6 +459,30 @@ def test_a_study_of_other_data_or_another_task_is_refused(study: Tuning, message
         ImageClassifier(**TINY).tune(tmp_path / "photos", out=study.folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("split.json", None, "is missing"),
+        ("split.json", b"{", "cannot be read"),
+        ("files.json", None, "is missing"),
+        ("files.json", b"[]", "cannot be read"),
+        ("study.json", b"{}", "does not tell its task"),
+        ("trials.journal", None, "is missing"),
+        ("trials.journal", b"no journal", "cannot be read"),
+        ("trials.journal", b'{"op_code": 99}\n{"op_code"\n', "cannot be read ("),
+    ],
+)
+def test_a_damaged_study_is_told_by_its_file(
+    name: str, content: bytes | None, problem: str, study: Tuning, messages: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(study.folder, tmp_path / "study"))
+    (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+    with pytest.raises(ModelError) as refused:
+        ngrams().tune(messages, out=folder, trials=1, **FAST)
+    assert f"the study is damaged: {folder / name} {problem}" in str(refused.value)
+    assert content is None or (folder / name).read_bytes() == content
+
+
 def test_where_data_lie_and_how_fast_they_are_read_may_change(study: Tuning, messages: Path, tmp_path: Path) -> None:
     shutil.copytree(study.folder, tmp_path / "study")
     shutil.copy(messages, tmp_path / "train.csv")
@@ -453,6 +527,9 @@ def test_without_optuna_one_line_says_how_to_get_it(
         ({"search": "sampler=shuffled|evenly"}, "sampler takes one of shuffled, balanced, found 'evenly'"),
         ({"search": {"sampler": ("shuffled", "balanced")}}, "a range is two numbers, low and high; give choices"),
         ({"search": "lr=0.1|1,lr"}, "search names 'lr' twice"),
+        ({"search": "lr,lr"}, "search names 'lr' twice"),
+        ({"search": ","}, "search names no setting"),
+        ({"search": "lr=1e-5...1e-2"}, "lr cannot be searched: a range has two dots, as in lr=1e-5..1e-2"),
         ({"search": "optimizer=adamw|adamm"}, "optimizer cannot be searched: there is no optimizer 'adamm'"),
         ({"search": "batch_size", "find_batch_size": True}, "find_batch_size=True looks for it in each trial"),
         ({"epochs": 0, "head_first": True, "search": "lr"}, "epochs=0 fits the last layer alone"),
