@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import json
 import logging
-import math
 import os
 import platform
 import re
@@ -555,7 +554,7 @@ def core_watts() -> tuple[float, str]:
     """
     if given := os.environ.get("RECIPES_WATTS"):
         with suppress(ValueError):
-            if 0 < float(given) < math.inf:
+            if 0 < float(given) < 10_000:
                 return float(given), "as RECIPES_WATTS says"
         raise OptionError(f"RECIPES_WATTS is what one busy core takes, such as 12; found {printable(given, 40)!r}")
     name = _processor()

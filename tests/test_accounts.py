@@ -186,6 +186,7 @@ def test_a_damaged_account_is_told_and_the_model_predicts_nevertheless(model_fol
         ("RECIPES_WATTS", "-3", "what one busy core takes"),
         ("RECIPES_WATTS", "many", "what one busy core takes"),
         ("RECIPES_WATTS", "nan", "what one busy core takes"),
+        ("RECIPES_WATTS", "1e308", "what one busy core takes"),
         ("RECIPES_ENERGY", "codecarbn", "did you mean"),
     ],
 )
