@@ -119,7 +119,7 @@ def _asked(search: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
         return dict(search)
     found: dict[str, Any] = {}
     entries = [word.strip() for word in (search.split(",") if isinstance(search, str) else search)]
-    if entries != [""] and entries and not any(entries):
+    if len(entries) > 1 and not any(entries):
         raise OptionError("search names no setting; leave it away to search those that suit the task")
     for entry in filter(None, entries):
         name, equals, room = (word.strip() for word in entry.partition("="))
